@@ -1,0 +1,1 @@
+"""MEASURE: one probe over one pinned flow, and exactly what happened to it."""

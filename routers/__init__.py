@@ -1,0 +1,1 @@
+"""READ: what a router was told, believes and forwards by. Routers are only ever read."""

@@ -1,0 +1,205 @@
+"""What a router was asked and what it said, the same for every platform.
+
+Values only: no I/O, no clock. `None` always means "this platform or this answer does not tell",
+never "no"; an empty tuple means "asked, and there are none".
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+IPV4 = 4
+IPV6 = 6
+
+
+def canonical(address: str) -> str:
+    """The one spelling of an IP address by which addresses are compared; zone and prefix length dropped.
+
+    Raises ValueError for text that is no IP address.
+    """
+    return str(ipaddress.ip_address(address.split("%", 1)[0].split("/", 1)[0]))
+
+
+def family_of(address: str) -> int:
+    """4 or 6. Raises ValueError for text that is no IP address."""
+    return ipaddress.ip_address(address.split("%", 1)[0].split("/", 1)[0]).version
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One read-only question to a router: an argument vector and what goes to its standard input."""
+
+    name: str
+    argv: tuple[str, ...]
+    stdin: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back for one command; `error` is set when no usable answer came (and says why)."""
+
+    stdout: str = ""
+    stderr: str = ""
+    exit_status: int = 0
+    error: str | None = None
+
+
+class SessionState(StrEnum):
+    """BGP finite state machine (RFC 4271 section 8.2.2); `unknown` when the platform does not tell."""
+
+    IDLE = "Idle"
+    CONNECT = "Connect"
+    ACTIVE = "Active"
+    OPEN_SENT = "OpenSent"
+    OPEN_CONFIRM = "OpenConfirm"
+    ESTABLISHED = "Established"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A BGP neighbor as the router holds it. `families` are those negotiated or activated (4, 6)."""
+
+    address: str
+    state: SessionState
+    remote_as: int | None = None
+    local_as: int | None = None
+    admin_down: bool = False
+    dynamic: bool = False
+    passive: bool = False
+    last_error: str | None = None
+    established_at: float | None = None  # seconds since the epoch
+    prefixes_received: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
+    families: frozenset[int] | None = None
+    policy_missing: bool = False  # RFC 8212: Established, but no policy lets routes in
+    prefix_limit_hit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route in the BGP table: one prefix as heard from one peer (`None`: originated by the router itself).
+
+    `used` says whether BGP chose it for forwarding (best path or multipath member), `None` if the platform
+    does not mark multipath members. `filtered`: received and dropped by import policy. `unused_reason` is
+    one phrase on why a valid route is not used.
+    """
+
+    prefix: str
+    peer: str | None
+    next_hops: tuple[str, ...]
+    valid: bool = True
+    best: bool = False
+    used: bool | None = None
+    stale: bool = False
+    filtered: bool = False
+    unused_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NextHop:
+    """A next hop in the FIB. `address` is `None` for a directly connected route."""
+
+    address: str | None
+    interface: str | None = None
+    weight: int = 1
+    usable: bool = True  # False: dead or link down
+
+
+@dataclass(frozen=True, slots=True)
+class FibEntry:
+    """The longest match in the FIB that covers a VIP; default routes never stand here."""
+
+    prefix: str
+    next_hops: tuple[NextHop, ...]
+    protocol: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkNeighbor:
+    """A row of the router's ARP or ND table."""
+
+    address: str
+    interface: str | None
+    mac: str | None
+    reachable: bool  # False: FAILED or INCOMPLETE
+
+
+class HashPolicy(StrEnum):
+    """What the router says that it hashes flows on (Linux: fib_multipath_hash_policy)."""
+
+    ADDRESSES = "addresses"  # policy 0
+    FIVE_TUPLE = "five-tuple"  # policy 1: the carried hash where there is one, else the 5-tuple
+    INNER = "inner-addresses"  # policy 2
+    FIELDS = "fields"  # policy 3: chosen fields
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a snapshot should answer: these VIPs, seen by these expected nodes' addresses."""
+
+    vips: tuple[str, ...]
+    node_addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A router's tables at one time, as far as the questions of one `Query` reach.
+
+    routes: VIP -> every route in the BGP table for the longest prefix that covers it (filtered ones
+    included); a VIP that is missing was not answered. fib: VIP -> entry, `None` when nothing but a default
+    route covers it; a VIP that is missing was not answered. `sessions` is `None` when the BGP neighbors
+    could not be read. `problems` has one sentence for each answer that could not be used.
+    """
+
+    router: str
+    platform: str
+    taken_at: float  # seconds since the epoch
+    sessions: tuple[Session, ...] | None = None
+    dynamic_ranges: tuple[str, ...] = ()
+    routes: Mapping[str, tuple[Route, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    fib: Mapping[str, FibEntry | None] = field(default_factory=lambda: MappingProxyType({}))
+    neighbors: tuple[LinkNeighbor, ...] = ()
+    local_as: int | None = None
+    maximum_paths: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))  # "ibgp", "ebgp"
+    hash_policy: Mapping[int, HashPolicy] = field(default_factory=lambda: MappingProxyType({}))
+    version: str | None = None
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OracleFlow:
+    """A flow for which the router is asked, without sending it, which next hop it would take."""
+
+    source: str
+    source_port: int
+    destination: str
+    destination_port: int
+
+
+class RemedyKind(StrEnum):
+    """The faults that a router setting mends."""
+
+    NEIGHBOR_MISSING = "neighbor_missing"
+    SESSION_SHUTDOWN = "session_shutdown"
+    SESSION_WRONG_AS = "session_wrong_as"
+    SESSION_PASSWORD = "session_password"  # noqa: S105  (a kind of fault, no secret)
+    ROUTE_FILTERED = "route_filtered"
+    PATH_LIMIT = "path_limit"
+    AS_PATH_RELAX = "as_path_relax"
+
+
+@dataclass(frozen=True, slots=True)
+class RemedyFacts:
+    """What a remedy needs to know; unknown values are `None` and become an angle-bracketed placeholder."""
+
+    local_as: int | None
+    neighbor: str
+    remote_as: int | None = None
+    family: int = IPV4
+    paths: int | None = None  # next hops that should be installed together
+    internal: bool = True  # iBGP
