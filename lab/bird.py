@@ -1,0 +1,93 @@
+"""BIRD's configuration: the speaker on every node, and the router where FRR cannot run."""
+
+from __future__ import annotations
+
+from lab import faults
+from lab.plan import AS_NUMBER, EDGE_V4, Lab, Node
+
+_QUICK = """
+  hold time 3600;
+  keepalive time 30;
+  connect delay time 1;
+  connect retry time 2;
+  error wait time 1, 2;
+  error forget time 1;"""
+
+
+def _router_id(lab: Lab, node: Node) -> str:
+    """A node that must not become the best path gets an identifier above everybody else's."""
+    behind = lab.having("route_unused")
+    if lab.router == "bird":  # rejecting the best path would take its equals along
+        behind |= lab.having("route_not_installed")
+    return f"10.0.1.{node.index}" if node in behind else node.v4
+
+
+def node_config(lab: Lab, node: Node, log_file: str) -> str:
+    """The node's speaker: what MetalLB would announce, in one session for both families."""
+    services = [service for service in lab.services if node in faults.announcing(lab, service)]
+    last = faults.sorts_last(lab) and lab.has("route_unused", node)
+    policy = ["bgp_path.prepend(64999);"] * 2 if lab.has("route_unused_as_path", node) else []
+    policy.append("reject;" if lab.has("route_missing", node) else "accept;")
+    export = " ".join(policy)
+    routes4 = "".join(f"\n  route {service.v4}/32 blackhole;" for service in services)
+    routes6 = "".join(f"\n  route {service.v6}/128 blackhole;" for service in services)
+    next_hop4 = faults.LAST_NEXT_HOP_V4 if last else node.v4
+    next_hop6 = faults.LAST_NEXT_HOP_V6 if last else node.v6
+    return f"""log "{log_file}" all;
+router id {_router_id(lab, node)};
+protocol device {{ }}
+protocol static vips4 {{
+  ipv4;{routes4}
+}}
+protocol static vips6 {{
+  ipv6;{routes6}
+}}
+protocol bgp edge {{
+  local {node.v4} as {AS_NUMBER};
+  neighbor {EDGE_V4} as {AS_NUMBER};
+  direct;{_QUICK}
+  graceful restart on;
+  graceful restart time 3600;
+  ipv4 {{ import none; export filter {{ {export} }}; next hop address {next_hop4}; }};
+  ipv6 {{ import none; export filter {{ {export} }}; next hop address {next_hop6}; }};
+}}
+"""
+
+
+def _neighbor(lab: Lab, node: Node) -> str:
+    remote = 64999 if lab.has("session_down", node) else AS_NUMBER
+    password = '\n  password "lab";' if lab.has("session_down_md5", node) else ""
+    policy = "none" if lab.has("route_filtered", node) else "all"
+    channel = f"import keep filtered on; import {policy}; export none;"
+    if policy == "none":  # `import none` would close the channel instead of filtering
+        channel = "import keep filtered on; import filter { reject; }; export none;"
+    return f"""protocol bgp {node.name} {{
+  local {EDGE_V4} as {AS_NUMBER};
+  neighbor {node.v4} as {remote};
+  direct;{password}{_QUICK}
+  graceful restart aware;
+  ipv4 {{ {channel} }};
+  ipv6 {{ {channel} }};
+}}
+"""
+
+
+def router_config(lab: Lab, log_file: str) -> str:
+    limit = faults.maximum_paths(lab)
+    rejects = "".join(
+        f"if from = {node.v4} then reject; " for node in sorted(lab.having("route_not_installed"))
+    )
+    kernel = "".join(
+        f"""protocol kernel fib{family[-1]} {{
+  merge paths on limit {limit};
+  {family} {{ import none; export filter {{ {rejects}if source = RTS_BGP then accept; reject; }}; }};
+}}
+"""
+        for family in ("ipv4", "ipv6")
+    )
+    neighbors = "".join(_neighbor(lab, node) for node in lab.nodes if not lab.has("neighbor_missing", node))
+    return f"""log "{log_file}" all;
+router id {EDGE_V4};
+protocol device {{ }}
+protocol direct {{ ipv4; ipv6; }}
+{kernel}{neighbors}"""

@@ -1,0 +1,115 @@
+"""The command line of the lab: up, down, status, break, heal."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import time
+
+from lab import commands, faults
+from lab.plan import HASH_MODES, MAX_NODES, LabError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the lab's commands to a parser; `run` executes what it has parsed."""
+    parser.description = "A cluster and its router in network namespaces, with faults to inject."
+    actions = parser.add_subparsers(dest="lab_command", required=True, metavar="COMMAND")
+
+    def action(name: str, text: str) -> argparse.ArgumentParser:
+        found = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        found.add_argument("--name", help="which lab (default: the only one; up: lab)")
+        return found
+
+    up = action("up", "build the lab; what is left of one of that name is removed first")
+    up.add_argument("--nodes", type=int, default=3, metavar="N", help=f"1 to {MAX_NODES}, default 3")
+    up.add_argument("--router", choices=("frr", "bird"), help="default: frr for root, else bird")
+    up.add_argument("--hash", choices=HASH_MODES, default="five-tuple", help="what the router hashes")
+    up.add_argument(
+        "--fault", action="append", default=[], metavar="FAULT[:NODE]", help="start with a fault; repeatable"
+    )
+    action("down", "remove the lab")
+    status = action("status", "show namespaces, daemons, sessions and faults")
+    status.add_argument("--json", action="store_true", help="for programs")
+    break_ = action("break", "inject a fault")
+    break_.add_argument("fault", metavar="FAULT", help=", ".join(faults.all_names()))
+    break_.add_argument("node", metavar="NODE", nargs="?", help="default: leviathan3 (or the last node)")
+    heal = action("heal", "take back a fault, or all of them")
+    heal.add_argument("fault", metavar="FAULT", nargs="?")
+    heal.add_argument("node", metavar="NODE", nargs="?", help="default: every node")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Execute a parsed command: 0, or 2 with one sentence on standard error."""
+    try:
+        _dispatch(args)
+    except LabError as error:
+        print(f"ecmp-exporter lab: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("ecmp-exporter lab: interrupted; `lab down` removes what is there", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _dispatch(args: argparse.Namespace) -> None:
+    match args.lab_command:
+        case "up":
+            _up(args)
+        case "down":
+            commands.down(args.name, say=_say)
+        case "status":
+            _status(args)
+        case "break":
+            _say(commands.break_(args.fault, args.node, name=args.name, say=_say))
+        case _:
+            _say(commands.heal(args.fault, args.node, name=args.name, say=_say))
+
+
+def _up(args: argparse.Namespace) -> None:
+    start = time.monotonic()
+    name = commands.DEFAULT_NAME if args.name is None else args.name
+    state = commands.up(
+        name, nodes=args.nodes, router=args.router, hash_mode=args.hash, fault=args.fault, say=_say
+    )
+    example = ["ecmp-exporter", "check", f"--config.file={state / 'exporter.yml'}"]
+    _say(f"lab {name} is up after {time.monotonic() - start:.1f} s; in its prober you can run")
+    _say("  " + shlex.join(commands.prober_command(name, example)))
+
+
+def _status(args: argparse.Namespace) -> None:
+    status = commands.status(args.name)
+    if args.json:
+        _say(json.dumps(status.as_dict()))
+        return
+    from rich.console import Console  # noqa: PLC0415 (slow to import, needed here only)
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(title=f"lab {status.name}", show_header=False)
+    dead = [name for name, alive in status.daemons.items() if not alive]
+    rows = {
+        "built": "yes" if status.complete else "not to the end",
+        "router": f"{status.router}, hash {status.hash_mode}",
+        "namespaces": f"{status.namespaces}" + "".join(f", missing {n}" for n in status.namespaces_missing),
+        "daemons": f"{len(status.daemons) - len(dead)} alive" + "".join(f", dead: {name}" for name in dead),
+        "faults": ", ".join(status.faults) or "none",
+        "sessions": "\n".join(f"{node} {state}" for node, state in status.sessions.items()),
+        "next hops": "\n".join(f"{vip} {', '.join(nodes)}" for vip, nodes in status.next_hops.items()),
+        "unexpected": "\n".join(status.problems) or "nothing",
+        "files": status.state_directory,
+        "in the prober": shlex.join(commands.prober_command(status.name, ["COMMAND"])),
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    Console(soft_wrap=True).print(table)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m lab")
+    configure(parser)
+    return run(parser.parse_args())

@@ -1,0 +1,78 @@
+"""What the router shows: sessions and next hops, joined to the lab's nodes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from lab import daemons, netns
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lab.faults import Expected
+    from lab.plan import Lab
+
+_STATE_COLUMN: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    sessions: dict[str, str]  # node name to BGP state; a node that is no neighbor is absent
+    next_hops: dict[str, frozenset[str]]  # VIP to node names, or addresses that no node has
+
+    def differences(self, expected: Expected) -> list[str]:
+        """What is not yet as it should be, for people."""
+        found = []
+        established = {name for name, state in self.sessions.items() if state == "Established"}
+        wanted = {node.name for node in expected.established}
+        if established != wanted:
+            found.append(f"sessions up: {_names(established)}; expected {_names(wanted)}")
+        for vip, nodes in expected.next_hops.items():
+            there = self.next_hops.get(vip, frozenset())
+            if there != {node.name for node in nodes}:
+                found.append(f"{vip} via {_names(there)}; expected {_names({n.name for n in nodes})}")
+        return found
+
+
+def _names(names: set[str] | frozenset[str]) -> str:
+    return ", ".join(sorted(names)) or "nobody"
+
+
+def observe(lab: Lab, state: Path) -> Observed:
+    return Observed(_sessions(lab, state), _next_hops(lab))
+
+
+def _sessions(lab: Lab, state: Path) -> dict[str, str]:
+    if lab.router == "bird":
+        return bird_sessions(daemons.ask_router(lab, state, "show protocols"))
+    summary = json.loads(daemons.ask_router(lab, state, "show bgp ipv4 unicast summary json"))
+    by_address = {node.v4: node.name for node in lab.nodes}
+    peers: dict[str, dict[str, Any]] = summary.get("peers", {})
+    return {by_address[address]: peer["state"] for address, peer in peers.items()}
+
+
+def bird_sessions(protocols: str) -> dict[str, str]:
+    rows = [line.split() for line in protocols.splitlines()]
+    return {
+        row[0]: row[_STATE_COLUMN] if len(row) > _STATE_COLUMN else row[3].capitalize()
+        for row in rows
+        if len(row) >= _STATE_COLUMN and row[1] == "BGP"
+    }
+
+
+def _next_hops(lab: Lab) -> dict[str, frozenset[str]]:
+    owners = {address: n.name for n in lab.nodes for address in (n.v4, n.v6, n.link_local)}
+    vips = {vip for service in lab.services for vip in (service.v4, service.v6)}
+    found: dict[str, frozenset[str]] = {vip: frozenset() for vip in vips}
+    with netns.entered(lab.namespace("edge")):
+        tables = [netns.run(["ip", "-j", family, "route", "show"]) for family in ("-4", "-6")]
+    for table in tables:
+        for route in json.loads(table or "[]"):
+            vip = str(route.get("dst", "")).partition("/")[0]
+            if vip in vips:
+                hops = route.get("nexthops", [route])
+                gateways = [str(hop["gateway"]) for hop in hops if "gateway" in hop]
+                found[vip] = found[vip] | {owners.get(gateway, gateway) for gateway in gateways}
+    return found
