@@ -41,7 +41,7 @@ class Failure(StrEnum):
 
     @property
     def local(self) -> bool:
-        """This machine could not send the probe; it says nothing of the path."""
+        """The probe could not be sent from here; it says nothing of the path."""
         return self in (Failure.LOCAL_PORT, Failure.LOCAL)
 
 
@@ -90,7 +90,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """All that a prober needs besides its module: the pinned flow, the name that was asked for, a deadline."""
+    """All that a prober needs besides its module: the pinned flow, the name asked for, a deadline."""
 
     flow: Flow
     host: str  # as configured: goes into Host and SNI

@@ -1,0 +1,155 @@
+"""aiohttp on pinned flows: a connector that opens exactly the flow of the probe that asks.
+
+One session and one connector serve every probe; the attempt in progress travels from `HttpProber.probe` to
+the connector in a context variable, because aiohttp's connection key holds only host and port. No connection
+is ever kept or used twice.
+"""
+
+from __future__ import annotations
+
+import ssl
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from aiohttp import BaseConnector
+from aiohttp.client_proto import ResponseHandler
+
+from probes import flow
+from probes.failure import ProbeError
+from probes.model import Failure
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from aiohttp import ClientRequest, ClientTimeout
+    from aiohttp.tracing import Trace
+
+    from probes.attempt import Attempt
+
+# Until the head has ended: 64 KiB of it, and what one read of a transport (256 KiB) may hold of the body.
+HEAD_BYTES = 327_680
+# Beyond a body's own length: the head, chunk framing, and what is read ahead.
+OVERHEAD_BYTES = 1_048_576
+
+
+class Exchange:
+    """One connection for one request; knows how to end it."""
+
+    __slots__ = (
+        "_opened",
+        "_transport",
+        "attempt",
+        "context",
+        "flood",
+        "lost",
+        "max_bytes",
+        "peer_closed",
+        "server_name",
+    )
+
+    def __init__(self, attempt: Attempt, context: ssl.SSLContext | None, server_name: str) -> None:
+        self.attempt = attempt
+        self.context = context
+        self.server_name = server_name
+        self.max_bytes = HEAD_BYTES
+        self.flood = False  # more than max_bytes came
+        self.peer_closed = False
+        self.lost: OSError | None = None  # what ended the connection, unless it was a close
+        self._opened = False
+        self._transport: asyncio.Transport | None = None
+
+    async def open(self, loop: asyncio.AbstractEventLoop) -> ResponseHandler:
+        if self._opened:  # aiohttp asks again when it would retry; a probe is one connection
+            raise ProbeError(Failure.CLOSED, "connection closed before the response")
+        self._opened = True
+        sock = await self.attempt.connect()
+        if self.context is not None:
+            self.attempt.step = "TLS handshake"
+        try:
+            transport, handler = await loop.create_connection(
+                lambda: _Handler(loop, self),
+                sock=sock,
+                ssl=self.context,
+                server_hostname=None if self.context is None else self.server_name,
+            )
+        except ssl.SSLError as error:
+            raise ProbeError(Failure.TLS, f"TLS handshake: {_reason(error)}") from error
+        self._transport = transport
+        if self.context is not None:
+            self.attempt.end_phase("tls")
+        self.attempt.step = "response"
+        return handler
+
+    def expect_body(self, max_bytes: int) -> None:
+        """The head has ended."""
+        self.attempt.step = "body"
+        self.max_bytes = max_bytes + OVERHEAD_BYTES
+
+    def end(self, *, well: bool) -> None:
+        """Close now: with FIN (and TLS close_notify) after a whole answer, else with RST."""
+        sock = self.attempt.sock
+        if sock is None:
+            return
+        if not well:
+            flow.harden(sock)
+        elif self._transport is not None:
+            flow.soften(sock)
+            self._transport.close()
+        if self._transport is None:
+            sock.close()
+        else:
+            # Nothing that matters is unsent; a close alone would wait for the peer's close_notify.
+            self._transport.abort()
+
+
+exchange_in_progress: ContextVar[Exchange] = ContextVar("exchange_in_progress")
+
+
+class PinnedConnector(BaseConnector):
+    """Opens what `exchange_in_progress` says, whatever the URL says."""
+
+    def __init__(self) -> None:
+        super().__init__(force_close=True, limit=0)
+
+    async def _create_connection(
+        self,
+        req: ClientRequest,  # noqa: ARG002 - the signature is aiohttp's
+        traces: list[Trace],  # noqa: ARG002
+        timeout: ClientTimeout,  # noqa: ARG002, ASYNC109
+    ) -> ResponseHandler:
+        return await exchange_in_progress.get().open(self._loop)
+
+
+class _Handler(ResponseHandler):
+    """Marks the first byte and bounds the total."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, exchange: Exchange) -> None:
+        super().__init__(loop)
+        self._exchange = exchange
+        self._received = 0
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self._exchange
+        if not self._received and data:
+            exchange.attempt.end_phase("processing")
+        self._received += len(data)
+        if self._received > exchange.max_bytes and self.transport is not None:
+            exchange.flood = True
+            self.transport.abort()
+            return
+        super().data_received(data)
+
+    def eof_received(self) -> None:
+        self._exchange.peer_closed = True
+        super().eof_received()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if isinstance(exc, OSError):
+            self._exchange.lost = exc
+        super().connection_lost(exc)
+
+
+def _reason(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate not accepted: {error.verify_message}"
+    return error.reason or str(error)

@@ -1,0 +1,64 @@
+"""Every prober, by the name that a module gives: a new one is a file and a line here."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from probes.http import HttpProber
+from probes.ssh import SshProber
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic import BaseModel
+
+    from probes.model import Outcome, Request
+
+
+class Prober(Protocol):
+    """Speaks one protocol. `module` is the schema of its section in a module of the configuration."""
+
+    module: ClassVar[type[BaseModel]]
+
+    def __init__(self, version: str) -> None: ...
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def probe(self, request: Request, module: Any) -> Outcome:
+        """Never raises for what the network does; cancellation passes through."""
+
+
+PROBERS: Mapping[str, type[Prober]] = MappingProxyType({"http": HttpProber, "ssh": SshProber})
+
+NOT_YET = frozenset({"dns", "grpc", "icmp", "tcp"})  # blackbox_exporter's other probers
+
+
+def module_model(prober: str) -> type[BaseModel]:
+    """The schema of a prober's section. Raises ValueError for a prober that is unknown or not there yet."""
+    if prober in NOT_YET:
+        raise ValueError(f"prober {prober} is known to blackbox_exporter, not supported yet")
+    if prober not in PROBERS:
+        raise ValueError(f"unknown prober {prober}, expected one of: {', '.join(sorted(PROBERS))}")
+    return PROBERS[prober].module
+
+
+class Probers:
+    """All probers, opened and closed together; `version` goes into what they send."""
+
+    def __init__(self, version: str) -> None:
+        self._probers: dict[str, Prober] = {name: kind(version) for name, kind in PROBERS.items()}
+
+    async def open(self) -> None:
+        for prober in self._probers.values():
+            await prober.open()
+
+    async def close(self) -> None:
+        for prober in self._probers.values():
+            await prober.close()
+
+    async def probe(self, prober: str, request: Request, module: BaseModel) -> Outcome:
+        """One probe by `prober` (a key of PROBERS) with its own kind of module."""
+        return await self._probers[prober].probe(request, module)
