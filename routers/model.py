@@ -7,15 +7,20 @@ never "no"; an empty tuple means "asked, and there are none".
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 IPV4 = 4
 IPV6 = 6
 
 
+@lru_cache(maxsize=65_536)
 def canonical(address: str) -> str:
     """The one spelling of an IP address by which addresses are compared; zone and prefix length dropped.
 
@@ -24,6 +29,7 @@ def canonical(address: str) -> str:
     return str(ipaddress.ip_address(address.split("%", 1)[0].split("/", 1)[0]))
 
 
+@lru_cache(maxsize=65_536)
 def family_of(address: str) -> int:
     """4 or 6. Raises ValueError for text that is no IP address."""
     return ipaddress.ip_address(address.split("%", 1)[0].split("/", 1)[0]).version
@@ -77,6 +83,8 @@ class Session:
     families: frozenset[int] | None = None
     policy_missing: bool = False  # RFC 8212: Established, but no policy lets routes in
     prefix_limit_hit: bool = False
+    keeps_filtered: frozenset[int] | None = None  # families whose filtered routes the router remembers
+    prefixes_filtered: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +119,16 @@ class NextHop:
 
 @dataclass(frozen=True, slots=True)
 class FibEntry:
-    """The longest match in the FIB that covers a VIP; default routes never stand here."""
+    """The longest match in the FIB that covers a VIP; default routes never stand here.
+
+    `kind` is the kernel's route type: unicast, local, or one that drops packets and has no next hops
+    (blackhole, unreachable, prohibit).
+    """
 
     prefix: str
     next_hops: tuple[NextHop, ...]
     protocol: str | None = None
+    kind: str = "unicast"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +192,7 @@ class OracleFlow:
     source_port: int
     destination: str
     destination_port: int
+    protocol: str = "tcp"  # or "udp"
 
 
 class RemedyKind(StrEnum):

@@ -1,0 +1,258 @@
+"""The tables of a Linux kernel through iproute2: FIB, neighbors, hash policy and the flow oracle.
+
+Every router whose kernel is Linux is read here, whatever BGP daemon it runs. Commands go through
+`ip -force -batch -` (ip(8)): one process answers any number of questions. A question that fails prints
+nothing on standard output and `Command failed -:LINE` on standard error, which is how answers are told apart.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import TYPE_CHECKING, Any
+
+from routers.jsontext import Prefix, as_address, as_dict, as_int, as_list, as_prefix, as_text, parse, phrase
+from routers.model import (
+    IPV4,
+    Answer,
+    Command,
+    FibEntry,
+    HashPolicy,
+    LinkNeighbor,
+    NextHop,
+    OracleFlow,
+    Query,
+    canonical,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+FIB = "kernel FIB"
+NEIGHBORS = "kernel neighbor table"
+HASH_POLICY = "kernel hash policy"
+ORACLE = "kernel flow oracle"
+INGRESS = "kernel route to the prober"
+
+_BATCH = ("ip", "-j", "-force", "-batch", "-")
+_HASH_FILES = {version: f"/proc/sys/net/ipv{version}/fib_multipath_hash_policy" for version in (4, 6)}
+_POLICIES = (HashPolicy.ADDRESSES, HashPolicy.FIVE_TUPLE, HashPolicy.INNER, HashPolicy.FIELDS)
+_FAILED_LINE = re.compile(r"Command failed \S*?:(\d{1,9})\s*$")
+_INTERFACE = re.compile(r"[A-Za-z0-9_.:-]{1,15}")
+_NO_ROUTE = "Network is unreachable"
+_DROPPING = {
+    "Invalid argument": "blackhole",
+    "No route to host": "unreachable",
+    "Permission denied": "prohibit",
+}  # what the kernel answers for these route types (fib_props in net/ipv4/fib_semantics.c)
+_UNUSABLE = {"dead", "linkdown"}
+
+
+def ask(query: Query) -> tuple[Command, ...]:
+    """The questions about forwarding that `read_fib`, `read_neighbors` and `read_hash_policy` understand."""
+    lines = "".join(f"route get {vip} fibmatch\n" for vip in _vips(query))
+    return (
+        Command(FIB, _BATCH, stdin=lines),
+        Command(NEIGHBORS, ("ip", "-j", "neigh", "show")),
+        Command(HASH_POLICY, ("grep", "-H", "", *_HASH_FILES.values())),
+    )
+
+
+def read_fib(answers: Mapping[str, Answer], query: Query) -> tuple[dict[str, FibEntry | None], list[str]]:
+    """VIP -> longest match (None: no route, or only a default route), and what could not be read."""
+    vips = _vips(query)
+    try:
+        rows, failures = _aligned(answers.get(FIB), len(vips))
+    except ValueError as error:
+        return {}, [f"{FIB}: {error}"]
+    fib: dict[str, FibEntry | None] = {}
+    problems = []
+    for number, vip in enumerate(vips):
+        try:
+            fib[vip] = (
+                _failed_entry(failures[number], vip) if number in failures else _entry(rows[number], vip)
+            )
+        except ValueError as error:
+            problems.append(f"{FIB}: {vip}: {error}")
+    return fib, problems
+
+
+def read_neighbors(answers: Mapping[str, Answer]) -> tuple[tuple[LinkNeighbor, ...], list[str]]:
+    """The ARP and ND tables, and what could not be read."""
+    try:
+        rows = as_list(parse(_usable(answers.get(NEIGHBORS))))
+    except ValueError as error:
+        return (), [f"{NEIGHBORS}: {error}"]
+    found = (_link_neighbor(as_dict(row)) for row in rows)
+    return tuple(neighbor for neighbor in found if neighbor), []
+
+
+def read_hash_policy(answers: Mapping[str, Answer]) -> dict[int, HashPolicy]:
+    """IP version -> fib_multipath_hash_policy (kernel doc ip-sysctl); a version without it is left out."""
+    answer = answers.get(HASH_POLICY, Answer())
+    values = dict(line.split(":", 1) for line in answer.stdout.splitlines() if ":" in line)
+    policies = {}
+    for version, file in _HASH_FILES.items():
+        value = values.get(file, "").strip()
+        if value in {"0", "1", "2", "3"}:
+            policies[version] = _POLICIES[int(value)]
+    return policies
+
+
+def ingress_command(source: str) -> Command:
+    """Ask which interface leads back to the prober; flows from it enter the router there."""
+    return Command(INGRESS, ("ip", "-j", "route", "get", canonical(source)))
+
+
+def read_ingress(answer: Answer) -> str | None:
+    """The interface towards the prober, None when the router does not tell."""
+    try:
+        rows = as_list(parse(_usable(answer)))
+    except ValueError:
+        return None
+    name = as_text(as_dict(rows[0]).get("dev")) if rows else None
+    return name if name and _INTERFACE.fullmatch(name) else None
+
+
+def oracle_command(flows: Sequence[OracleFlow], ingress_interface: str) -> Command:
+    """Ask for the next hop of each exact flow, all in one process.
+
+    Raises ValueError for an address or interface name that is none.
+    """
+    if not _INTERFACE.fullmatch(ingress_interface):
+        raise ValueError(f"{ingress_interface!r} is no interface name")
+    lines = "".join(
+        f"route get {canonical(flow.destination)} from {canonical(flow.source)} iif {ingress_interface} "
+        f"ipproto {'udp' if flow.protocol == 'udp' else 'tcp'} "
+        f"sport {flow.source_port:d} dport {flow.destination_port:d}\n"
+        for flow in flows
+    )
+    return Command(ORACLE, _BATCH, stdin=lines)
+
+
+def read_oracle(answer: Answer, flows: Sequence[OracleFlow]) -> dict[OracleFlow, NextHop]:
+    """Flow -> next hop, for the flows that the router forwards.
+
+    The kernel repeats a flow's addresses but not its ports, so answers are aligned by the numbers of the
+    failed lines. Raises ValueError when they do not add up or an answer is about other addresses: then
+    none can be trusted.
+    """
+    rows, _ = _aligned(answer, len(flows))
+    found = {}
+    for number, row in rows.items():
+        flow = flows[number]
+        if (as_address(row.get("dst")), as_address(row.get("from"))) != (
+            canonical(flow.destination),
+            canonical(flow.source),
+        ):
+            raise ValueError(f"answer {number + 1} is about another flow")
+        if row.get("type", "unicast") == "unicast":
+            found[flow] = _next_hop(row)
+    return found
+
+
+def _vips(query: Query) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(canonical, query.vips)))
+
+
+def _usable(answer: Answer | None) -> str:
+    """The standard output of an answer that has one. Raises ValueError with the reason otherwise."""
+    if answer is None:
+        raise ValueError("not asked")
+    if answer.error:
+        raise ValueError(answer.error)
+    if answer.exit_status and not answer.stdout.strip():
+        complaint = phrase(answer.stderr) or "no message"
+        raise ValueError(f"exit status {answer.exit_status}: {complaint}")
+    return answer.stdout
+
+
+def _aligned(answer: Answer | None, count: int) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
+    """Question number (from 0) -> first row of its answer, and number -> complaint of each that failed.
+
+    Raises ValueError when answers and complaints together are not `count`.
+    """
+    if answer is None or answer.error:
+        raise ValueError(answer.error if answer and answer.error else "not asked")
+    failures = _failures(answer.stderr)
+    lines = [line for line in answer.stdout.splitlines() if line.strip()]
+    answered = [number for number in range(count) if number not in failures]
+    if len(failures) + len(answered) != count or len(lines) != len(answered):
+        complaint = phrase(answer.stderr) or "no message"
+        raise ValueError(
+            f"{len(lines)} answers and {len(failures)} failures for {count} questions ({complaint})"
+        )
+    rows = {}
+    for number, line in zip(answered, lines, strict=True):
+        document = as_list(parse(line))
+        rows[number] = as_dict(document[0]) if document else {}
+    return rows, failures
+
+
+def _failures(stderr: str) -> dict[int, str]:
+    failures: dict[int, str] = {}
+    complaint: list[str] = []
+    for line in stderr.splitlines():
+        failed = _FAILED_LINE.search(line)
+        if failed is None:
+            complaint.append(line.strip())
+            continue
+        failures[int(failed[1]) - 1] = phrase(" ".join(complaint))
+        complaint = []
+    return failures
+
+
+def _failed_entry(complaint: str, vip: str) -> FibEntry | None:
+    if _NO_ROUTE in complaint:
+        return None
+    for message, kind in _DROPPING.items():
+        if complaint.endswith(message):
+            return FibEntry(prefix=str(ipaddress.ip_network(vip)), next_hops=(), kind=kind)
+    raise ValueError(complaint or "failed without a message")
+
+
+def _entry(row: dict[str, Any], vip: str) -> FibEntry | None:
+    prefix = _covering(row.get("dst"), vip)
+    if prefix.prefixlen == 0:
+        return None
+    hops = [as_dict(hop) for hop in as_list(row.get("nexthops"))] or [row]
+    return FibEntry(
+        prefix=str(prefix),
+        next_hops=tuple(_next_hop(hop) for hop in hops),
+        protocol=as_text(row.get("protocol")),
+        kind=as_text(row.get("type")) or "unicast",
+    )
+
+
+def _covering(value: object, vip: str) -> Prefix:
+    """The prefix of an answer. Raises ValueError when it does not cover the VIP."""
+    address = ipaddress.ip_address(vip)
+    default = "0.0.0.0/0" if address.version == IPV4 else "::/0"
+    prefix = as_prefix(default if value == "default" else value)
+    if prefix is None or address not in prefix:
+        raise ValueError(f"the answer is about {prefix or 'something else'}")
+    return prefix
+
+
+def _next_hop(row: dict[str, Any]) -> NextHop:
+    """A next hop; `via` stands for `gateway` where an IPv6 address forwards IPv4 (RFC 8950)."""
+    flags = {flag for flag in as_list(row.get("flags")) if isinstance(flag, str)}
+    return NextHop(
+        address=as_address(row.get("gateway")) or as_address(as_dict(row.get("via")).get("host")),
+        interface=as_text(row.get("dev")),
+        weight=as_int(row.get("weight"), low=1) or 1,
+        usable=not flags & _UNUSABLE,
+    )
+
+
+def _link_neighbor(row: dict[str, Any]) -> LinkNeighbor | None:
+    address = as_address(row.get("dst"))
+    if address is None:
+        return None
+    states = as_list(row.get("state"))
+    return LinkNeighbor(
+        address=address,
+        interface=as_text(row.get("dev")),
+        mac=as_text(row.get("lladdr")),
+        reachable="FAILED" not in states and "INCOMPLETE" not in states,
+    )

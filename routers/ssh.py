@@ -1,0 +1,239 @@
+"""Commands over one kept SSH connection (asyncssh), with the router's host key always checked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shlex
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncssh
+
+from routers.jsontext import phrase
+from routers.model import Answer, Command
+from routers.transport import (
+    PARALLEL_COMMANDS,
+    ErrorKind,
+    OutputLimit,
+    RouterError,
+    read_all,
+    timed_out,
+    together,
+)
+
+SSH_PORT = 22
+CONNECT_TIMEOUT_SECONDS = 10.0
+KEEPALIVE_SECONDS = 5.0  # asyncssh gives up after three without an answer
+
+
+@dataclass(frozen=True, slots=True)
+class SshSettings:
+    """Where and as whom to log in. Without client keys and password, the agent and default keys are tried."""
+
+    host: str
+    username: str
+    known_hosts: str  # path; without an entry for the host no connection is made
+    port: int = SSH_PORT
+    client_keys: tuple[str, ...] = ()  # paths
+    password: str | None = field(default=None, repr=False)
+    connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS
+
+    @property
+    def place(self) -> str:
+        return f"{self.host} port {self.port}"
+
+
+class SshTransport:
+    """One connection, made when first needed and made again after it broke, shared by all callers."""
+
+    def __init__(self, settings: SshSettings) -> None:
+        self._settings = settings
+        self._connection: asyncssh.SSHClientConnection | None = None
+        self._attempt: asyncio.Task[asyncssh.SSHClientConnection] | None = None
+        self._waiting = 0
+        self._slots = asyncio.Semaphore(PARALLEL_COMMANDS)
+
+    async def run(self, command: Command, timeout_seconds: float, max_bytes: int) -> Answer:
+        """See `Transport.run`. A connection that broke is made again once; commands only read, so they
+        may be sent twice.
+        """
+        try:
+            async with asyncio.timeout(timeout_seconds), self._slots:
+                try:
+                    return await self._run_once(command, max_bytes)
+                except RouterError as error:
+                    if error.kind is not ErrorKind.CLOSED:
+                        raise
+                return await self._run_once(command, max_bytes)
+        except TimeoutError as error:
+            raise timed_out(command, timeout_seconds) from error
+
+    async def close(self) -> None:
+        """End the connection, and any attempt to make one."""
+        if self._attempt is not None:
+            await _cancel(self._attempt)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+            await connection.wait_closed()
+
+    async def _run_once(self, command: Command, max_bytes: int) -> Answer:
+        connection = await self._connected()
+        try:
+            return await _execute(connection, command, OutputLimit(command, max_bytes))
+        except asyncssh.ChannelOpenError as error:
+            if connection.is_closed():
+                raise self._closed(connection, error.reason) from error
+            raise RouterError(
+                f"{self._settings.place} refuses to run commands: {phrase(error.reason)}", ErrorKind.REFUSED
+            ) from error
+        except (asyncssh.DisconnectError, OSError) as error:
+            raise self._closed(connection, str(error)) from error
+
+    def _closed(self, connection: asyncssh.SSHClientConnection, reason: str) -> RouterError:
+        if self._connection is connection:
+            self._connection = None
+        connection.abort()
+        detail = phrase(reason) or "no reason given"
+        return RouterError(f"{self._settings.place} closed the connection: {detail}", ErrorKind.CLOSED)
+
+    async def _connected(self) -> asyncssh.SSHClientConnection:
+        """The live connection; callers that come while it is being made wait for the same attempt."""
+        if self._connection is not None and not self._connection.is_closed():
+            return self._connection
+        if self._attempt is None:
+            self._attempt = asyncio.create_task(_connect(self._settings))
+        attempt = self._attempt
+        self._waiting += 1
+        try:
+            self._connection = await asyncio.shield(attempt)
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                await _cancel(attempt)
+            if attempt.done() and self._attempt is attempt:
+                self._attempt = None
+        return self._connection
+
+
+async def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _execute(connection: asyncssh.SSHClientConnection, command: Command, limit: OutputLimit) -> Answer:
+    process = await connection.create_process(shlex.join(command.argv), encoding=None)
+    try:
+        with contextlib.suppress(BrokenPipeError):  # the command need not read its input
+            if command.stdin:
+                process.stdin.write(command.stdin.encode())
+            process.stdin.write_eof()
+        stdout, stderr = await together(read_all(process.stdout, limit), read_all(process.stderr, limit))
+        await process.wait_closed()
+    finally:
+        process.close()
+    if connection.is_closed() and process.returncode is None:
+        raise asyncssh.ConnectionLost("in the middle of an answer")
+    return Answer(
+        stdout=stdout.decode(errors="replace"),
+        stderr=stderr.decode(errors="replace"),
+        exit_status=process.returncode or 0,  # RFC 4254 section 6.10: a server need not send it
+    )
+
+
+async def _connect(settings: SshSettings) -> asyncssh.SSHClientConnection:
+    known_hosts = _known_hosts(settings.known_hosts)
+    for path in settings.client_keys:
+        _check_client_key(path)
+    try:
+        async with asyncio.timeout(settings.connect_timeout_seconds):
+            return await asyncssh.connect(
+                settings.host,
+                settings.port,
+                username=settings.username,
+                known_hosts=known_hosts,
+                config=None,
+                gss_host=None,
+                keepalive_interval=KEEPALIVE_SECONDS,
+                **_credentials(settings),
+            )
+    except asyncssh.HostKeyNotVerifiable as error:
+        raise _host_key_error(settings, known_hosts) from error
+    except asyncssh.PermissionDenied as error:
+        raise RouterError(
+            f"{settings.place} refuses the login of user {settings.username!r}: check the user name, and "
+            "that the router knows the public key or password",
+            ErrorKind.AUTHENTICATION,
+        ) from error
+    except TimeoutError as error:
+        raise RouterError(
+            f"cannot connect to {settings.place} within {settings.connect_timeout_seconds:g} s",
+            ErrorKind.UNREACHABLE,
+        ) from error
+    except (OSError, asyncssh.Error, ValueError) as error:
+        raise RouterError(
+            f"cannot connect to {settings.place}: {phrase(str(error)) or type(error).__name__}",
+            ErrorKind.UNREACHABLE,
+        ) from error
+
+
+def _credentials(settings: SshSettings) -> dict[str, Any]:
+    if settings.client_keys:
+        return {"client_keys": settings.client_keys, "agent_path": None, "password": settings.password}
+    if settings.password is not None:
+        return {"client_keys": None, "agent_path": None, "password": settings.password}
+    return {}
+
+
+def _known_hosts(path: str) -> asyncssh.SSHKnownHosts:
+    try:
+        return asyncssh.read_known_hosts(path)
+    except OSError as error:
+        raise RouterError(
+            f"cannot read the known_hosts file {path}: {error.strerror}", ErrorKind.KEY_FILE
+        ) from error
+    except ValueError as error:
+        raise RouterError(
+            f"the known_hosts file {path} is broken: {phrase(str(error))}", ErrorKind.KEY_FILE
+        ) from error
+
+
+def _check_client_key(path: str) -> None:
+    """Say what is wrong with a key file before anything is sent; asyncssh names neither file nor way out."""
+    try:
+        asyncssh.read_private_key(path)
+    except OSError as error:
+        raise RouterError(
+            f"cannot read the client key {path}: {error.strerror}", ErrorKind.KEY_FILE
+        ) from error
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+        if "passphrase" in str(error).lower():
+            raise RouterError(
+                f"the client key {path} is protected by a passphrase, and nobody is here to type it: make a "
+                "key without one for this purpose (ssh-keygen -t ed25519 -N '') or load it into an ssh-agent "
+                "and leave client_keys empty",
+                ErrorKind.KEY_FILE,
+            ) from error
+        raise RouterError(
+            f"the client key {path} is no private key that can be read", ErrorKind.KEY_FILE
+        ) from error
+
+
+def _host_key_error(settings: SshSettings, known_hosts: asyncssh.SSHKnownHosts) -> RouterError:
+    matched = asyncssh.match_known_hosts(known_hosts, settings.host, "", settings.port)
+    file = settings.known_hosts
+    scan = f"`ssh-keyscan -p {settings.port} {settings.host}`"
+    if any(matched[:2]):
+        entry = settings.host if settings.port == SSH_PORT else f"[{settings.host}]:{settings.port}"
+        return RouterError(
+            f"the host key of {settings.place} is not the one in {file}: another machine may be answering; "
+            f"if the router got a new key, remove the old one (`ssh-keygen -R {entry} -f {file}`), add the "
+            f"output of {scan} and compare its fingerprint (`ssh-keygen -lf -`) with the router's own",
+            ErrorKind.HOST_KEY,
+        )
+    return RouterError(
+        f"the host key of {settings.place} is unknown: add the output of {scan} to {file} after comparing "
+        "its fingerprint (`ssh-keygen -lf -`) with the router's own",
+        ErrorKind.HOST_KEY,
+    )

@@ -1,0 +1,105 @@
+"""How commands reach a router. `SshTransport` and `ExecTransport` are the only I/O of this room."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from routers.model import Answer, Command
+
+PARALLEL_COMMANDS = 4
+"""Commands that one transport runs at a time; OpenSSH's MaxSessions is 10, and others use the router too."""
+
+READ_CHUNK = 65536
+
+
+class ErrorKind(StrEnum):
+    """Why a router could not be asked."""
+
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    HOST_KEY = "host_key"
+    AUTHENTICATION = "authentication"
+    KEY_FILE = "key_file"  # a key or known_hosts file of ours is missing, unreadable or locked
+    TOO_LARGE = "too_large"
+    CLOSED = "closed"
+    REFUSED = "refused"  # the router lets us in and will not run commands
+    NOT_FOUND = "not_found"  # the command to start does not exist here
+
+
+class RouterError(Exception):
+    """A router could not be asked. The message is one sentence for people and never carries a secret."""
+
+    def __init__(self, message: str, kind: ErrorKind) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Transport(Protocol):
+    """Runs one command at a time or several together; safe for concurrent callers."""
+
+    async def run(self, command: Command, timeout_seconds: float, max_bytes: int) -> Answer:
+        """Run a command to its end. A non-zero exit or empty output is an answer, not an error.
+
+        Raises RouterError when the command could not be run, took longer than `timeout_seconds` (waiting for
+        a free channel included) or wrote more than `max_bytes` to standard output and error together.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections and processes. Idempotent."""
+        ...
+
+
+class OutputLimit:
+    """Counts what a command writes on all its streams and stops it at `max_bytes`."""
+
+    def __init__(self, command: Command, max_bytes: int) -> None:
+        self._command = command
+        self._max_bytes = max_bytes
+        self._left = max_bytes
+
+    def take(self, chunk: bytes) -> bytes:
+        """Count a chunk. Raises RouterError (too_large) when it is beyond the limit."""
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise RouterError(
+                f"the answer to {self._command.name!r} is longer than {self._max_bytes} bytes",
+                ErrorKind.TOO_LARGE,
+            )
+        return chunk
+
+
+class ByteStream(Protocol):
+    """What asyncio's and asyncssh's stream readers have in common."""
+
+    async def read(self, n: int = -1, /) -> bytes: ...
+
+
+async def read_all(stream: ByteStream, limit: OutputLimit) -> bytes:
+    """Read to the end of the stream, at most as much as `limit` allows."""
+    chunks = bytearray()
+    while chunk := await stream.read(READ_CHUNK):
+        chunks += limit.take(chunk)
+    return bytes(chunks)
+
+
+async def together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
+    """Like asyncio.gather, but the first failure ends the others before it is raised."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def timed_out(command: Command, timeout_seconds: float) -> RouterError:
+    return RouterError(
+        f"no complete answer to {command.name!r} within {timeout_seconds:g} s", ErrorKind.TIMEOUT
+    )
