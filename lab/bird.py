@@ -16,7 +16,7 @@ _QUICK = """
 
 def _router_id(lab: Lab, node: Node) -> str:
     """A node that must not become the best path gets an identifier above everybody else's."""
-    behind = lab.having("route_unused")
+    behind = lab.having("route_unused") if faults.sorts_last(lab) else frozenset()
     if lab.router == "bird":  # rejecting the best path would take its equals along
         behind |= lab.having("route_not_installed")
     return f"10.0.1.{node.index}" if node in behind else node.v4
@@ -35,6 +35,7 @@ def node_config(lab: Lab, node: Node, log_file: str) -> str:
     next_hop6 = faults.LAST_NEXT_HOP_V6 if last else node.v6
     return f"""log "{log_file}" all;
 router id {_router_id(lab, node)};
+debug protocols {{ states, events }};
 protocol device {{ }}
 protocol static vips4 {{
   ipv4;{routes4}
@@ -45,7 +46,8 @@ protocol static vips6 {{
 protocol bgp edge {{
   local {node.v4} as {AS_NUMBER};
   neighbor {EDGE_V4} as {AS_NUMBER};
-  direct;{_QUICK}
+  direct;
+  check link off;{_QUICK}
   graceful restart on;
   graceful restart time 3600;
   ipv4 {{ import none; export filter {{ {export} }}; next hop address {next_hop4}; }};
@@ -64,7 +66,8 @@ def _neighbor(lab: Lab, node: Node) -> str:
     return f"""protocol bgp {node.name} {{
   local {EDGE_V4} as {AS_NUMBER};
   neighbor {node.v4} as {remote};
-  direct;{password}{_QUICK}
+  direct;
+  check link off;{password}{_QUICK}
   graceful restart aware;
   ipv4 {{ {channel} }};
   ipv6 {{ {channel} }};
@@ -88,6 +91,7 @@ def router_config(lab: Lab, log_file: str) -> str:
     neighbors = "".join(_neighbor(lab, node) for node in lab.nodes if not lab.has("neighbor_missing", node))
     return f"""log "{log_file}" all;
 router id {EDGE_V4};
+debug protocols {{ states, events }};
 protocol device {{ }}
 protocol direct {{ ipv4; ipv6; }}
 {kernel}{neighbors}"""

@@ -125,7 +125,7 @@ def _clear(name: str) -> None:
 
 
 def _ancestors(pid: int) -> set[int]:
-    """This process and those that it descends from: `down` may be typed inside the prober."""
+    """The process and those that it descends from: `down` may be typed inside the prober."""
     found = set()
     while pid > 1 and pid not in found:
         found.add(pid)
@@ -239,4 +239,3 @@ def _choose(name: str | None, names: list[str], *, must_exist: bool = True) -> s
 def _ready() -> None:
     daemons.extend_path()
     place.prepare()
-

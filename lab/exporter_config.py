@@ -48,7 +48,7 @@ def configuration(lab: Lab, reach: dict[str, Any]) -> dict[str, Any]:
 
 def write(lab: Lab, state: Path) -> None:
     """exporter.yml reads the router over SSH, exporter-exec.yml without."""
-    ways = {
+    ways: dict[str, dict[str, Any]] = {
         "exporter.yml": {"ssh": sshd.exporter_ssh(state)},
         "exporter-exec.yml": {"exec": {"prefix": [str(state / "on-edge")]}},
     }

@@ -28,7 +28,9 @@ def _neighbor(lab: Lab, node: Node) -> list[Setting]:
     found = [Setting(peer, _BGP, f"{peer} remote-as {remote}", f"no {peer}")]
 
     def add(context: tuple[str, ...], line: str) -> None:
-        found.append(Setting(f"{context[-1]} {peer} {line}", context, f"{peer} {line}", f"no {peer} {line}", peer))
+        found.append(
+            Setting(f"{context[-1]} {peer} {line}", context, f"{peer} {line}", f"no {peer} {line}", peer)
+        )
 
     add(_BGP, "timers 30 3600")
     add(_BGP, "timers connect 1")
@@ -43,17 +45,21 @@ def _neighbor(lab: Lab, node: Node) -> list[Setting]:
     return found
 
 
-def _not_installed(node: Node) -> list[Setting]:
-    rules = (
-        ("fib4", node.index, f"match ip next-hop address {node.v4}"),
-        ("fib6", 2 * node.index, f"match ipv6 next-hop address {node.v6}"),
-        ("fib6", 2 * node.index + 1, f"match ipv6 next-hop address {node.link_local}"),
-    )
-    return [
-        Setting(entry, (entry,), match, f"no {entry}")
-        for name, number, match in rules
-        for entry in [f"route-map {name} deny {number}"]
-    ]
+def _not_installed(lab: Lab) -> list[Setting]:
+    """A table map stands between BGP and the kernel and is asked about each path of a route.
+
+    (zebra's own `ip protocol bgp route-map` cannot tell IPv6 next hops apart.)
+    """
+    nodes = sorted(lab.having("route_not_installed"))
+    if not nodes:
+        return []
+    entries = [(f"route-map fib deny {node.index}", f"match peer {node.v4}") for node in nodes]
+    found = [Setting(entry, (entry,), match, f"no {entry}") for entry, match in entries]
+    found.append(Setting("fib", (), "route-map fib permit 9999", "no route-map fib permit 9999"))
+    for family in _FAMILIES:
+        context = (*_BGP, f"address-family {family} unicast")
+        found.append(Setting(f"table-map {family}", context, "table-map fib", "no table-map fib"))
+    return found
 
 
 def settings(lab: Lab) -> dict[str, Setting]:
@@ -65,14 +71,8 @@ def settings(lab: Lab) -> dict[str, Setting]:
     found = [
         always((), "frr defaults traditional"),
         always((), "hostname edge"),
-        always((), "zebra route-map delay-timer 0"),
         always((), "bgp route-map delay-timer 0"),
         always((), "route-map nothing deny 10"),
-        always((), "route-map fib4 permit 9999"),
-        always((), "route-map fib6 permit 9999"),
-        always((), "ip protocol bgp route-map fib4"),
-        always((), "ipv6 protocol bgp route-map fib6"),
-        *(setting for node in sorted(lab.having("route_not_installed")) for setting in _not_installed(node)),
         always(_BGP, f"bgp router-id {EDGE_V4}"),
         always(_BGP, "no bgp default ipv4-unicast"),
         always(_BGP, "bgp graceful-restart stalepath-time 3600"),
@@ -84,6 +84,7 @@ def settings(lab: Lab) -> dict[str, Setting]:
     for family in _FAMILIES:
         context = (*_BGP, f"address-family {family} unicast")
         found.append(always(context, f"maximum-paths ibgp {limit}", f"maximum-paths {family}"))
+    found += _not_installed(lab)
     return {setting.key: setting for setting in found}
 
 
@@ -102,7 +103,9 @@ def changes(old: Lab | None, new: Lab) -> list[str]:
         setting = before[key]
         if setting.undone_by not in gone:
             # a route-map entry is removed from outside its own context
-            context = () if setting.context and setting.undo == f"no {setting.context[-1]}" else setting.context
+            context = (
+                () if setting.context and setting.undo == f"no {setting.context[-1]}" else setting.context
+            )
             lines += _in_context(context, setting.undo)
     for key, setting in after.items():
         if before.get(key) != setting:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lab import daemons, faults, netns, place
 from lab.observe import observe
 from lab.plan import LabError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,11 @@ def inspect(record: place.Record) -> Status:
         hash_mode=lab.hash_mode,
         nodes=lab.size,
         complete=record.complete,
-        faults=[f"{fault.kind} {daemon_node}" for fault in sorted(lab.faults) for daemon_node in [_name(fault.node)]],
+        faults=[
+            f"{fault.kind} {daemon_node}"
+            for fault in sorted(lab.faults)
+            for daemon_node in [_name(fault.node)]
+        ],
         namespaces=len(lab.namespaces) - len(missing),
         namespaces_missing=missing,
         daemons=_daemons(record, state),

@@ -84,7 +84,7 @@ def in_parallel(work: Callable[[T], object], items: Iterable[T]) -> None:
 
 def existing() -> list[str]:
     try:
-        return sorted(os.listdir(NAMED))
+        return sorted(path.name for path in NAMED.iterdir())
     except FileNotFoundError:
         return []
 
@@ -107,13 +107,13 @@ def processes_in(namespaces: Iterable[str]) -> list[int]:
     wanted = set()
     for name in namespaces:
         try:
-            wanted.add(os.stat(NAMED / name).st_ino)
+            wanted.add((NAMED / name).stat().st_ino)
         except FileNotFoundError:
             continue
     found = []
     for pid in _process_ids():
         try:
-            inode = os.stat(f"/proc/{pid}/ns/net").st_ino
+            inode = Path(f"/proc/{pid}/ns/net").stat().st_ino
         except OSError:  # ended meanwhile, or somebody else's
             continue
         if inode in wanted:
@@ -138,4 +138,4 @@ def processes_naming(path: Path, programs: frozenset[str]) -> list[int]:
 
 
 def _process_ids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]

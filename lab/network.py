@@ -66,7 +66,9 @@ def _interfaces(lab: Lab) -> Iterator[tuple[str, list[str]]]:
     """Per namespace the lines for `ip -batch`."""
     yield (
         lab.namespace("prober"),
-        _up("lo", "eth0") + _address("eth0", PROBER_V4, PROBER_V6) + _routes(EDGE_WAN_V4, EDGE_WAN_V6, "eth0"),
+        _up("lo", "eth0")
+        + _address("eth0", PROBER_V4, PROBER_V6)
+        + _routes(EDGE_WAN_V4, EDGE_WAN_V6, "eth0"),
     )
     yield (
         lab.namespace("edge"),

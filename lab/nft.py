@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from lab.plan import Lab, Node
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lab.plan import Lab, Node
 
 
 def node_rules(lab: Lab, node: Node) -> str:

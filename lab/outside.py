@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -45,7 +46,8 @@ def up(lab: Lab, fault: Sequence[str], say: Callable[[str], None]) -> None:
 def _start_holder(root: Path) -> place.Holder:
     ready = root / f".holder-{os.getpid()}"
     # a private /run: names of namespaces are files below it
-    script = 'mount -t tmpfs -o mode=0755 lab /run && touch /run/.ecmp-lab && echo $$ > "$0" && exec sleep infinity'
+    private = "mount -t tmpfs -o mode=0755 lab /run && touch /run/.ecmp-lab"
+    script = f'{private} && echo $$ > "$0" && exec sleep infinity'
     errors = ready.with_suffix(".err")
     try:
         with errors.open("w", encoding="utf-8") as log:
@@ -99,12 +101,19 @@ def _run(
     environment = os.environ | {
         place.STATE_VARIABLE: str(place.state_root()),
         _HOLDER_VARIABLE: f"{holder.pid}:{holder.started}",
-        "PYTHONPATH": os.pathsep.join(part for part in (str(Path(__file__).resolve().parents[1]), *sys.path) if part),
+        "PYTHONPATH": os.pathsep.join(
+            part for part in (str(Path(__file__).resolve().parents[1]), *sys.path) if part
+        ),
     }
     command = [*_prefix(holder), sys.executable, "-m", "lab", *arguments, "--name", name]
     lines: list[str] = []
     with subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         if process.stdout is None or process.stderr is None:
             raise AssertionError
@@ -135,10 +144,8 @@ def down(name: str) -> None:
     record = place.load(name)
     holder = record.holder if record else None
     if holder is not None and holder.alive:
-        try:
+        with contextlib.suppress(LabError):  # what it could not end is found by its command line below
             _run(holder, name, ["down"])
-        except LabError:  # what it could not end is found by its command line below
-            pass
         daemons.end([holder.pid])
     daemons.end(netns.processes_naming(place.state_directory(name), daemons.PROGRAMS))
     place.forget(name)

@@ -26,7 +26,8 @@ class LabError(Exception):
     """What a person can act on: the message is complete and is shown as it is."""
 
 
-class Node(NamedTuple):
+@dataclass(frozen=True, slots=True, order=True)
+class Node:
     """One cluster machine; `index` counts from 1."""
 
     index: int
