@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from lab import bird, daemons, faults, netns, network, nft
-from lab.observe import observe
+from lab.observe import observe, still_stale
 from lab.plan import Lab, LabError, Node
 
 if TYPE_CHECKING:
@@ -41,17 +41,24 @@ def _change_node(old: Lab, new: Lab, node: Node, state: Path) -> None:
         network.set_link(new, node, up=not new.has("node_down", node))
 
 
-def wait(lab: Lab, state: Path, say: Callable[[str], None]) -> None:
+def wait(
+    lab: Lab, state: Path, say: Callable[[str], None], *, returned: frozenset[Node] = frozenset()
+) -> None:
     """Return when sessions and forwarding are what the lab's faults leave of them.
 
-    LabError after half a minute, saying what is missing.
+    `returned` are nodes whose killed speaker has been started again. LabError after half a minute, saying
+    what is missing.
     """
     expected = faults.expected(lab)
     start = time.monotonic()
     nudged = start
     said = start
     while True:
-        differences = observe(lab, state).differences(expected)
+        differences = observe(lab, state).differences(expected) or [
+            f"{node.name} has not sent all its routes"
+            for node in returned & expected.established
+            if still_stale(lab, node, state)
+        ]
         if not differences:
             return
         now = time.monotonic()
@@ -74,9 +81,9 @@ def _nudge(lab: Lab, state: Path, expected: faults.Expected) -> None:
             daemons.reset_session(lab, node, state)
 
 
-def start(lab: Lab, state: Path, mode_say: Callable[[str], None]) -> None:
+def start(lab: Lab, state: Path, say: Callable[[str], None]) -> None:
     """Start the router and all speakers of a network that has just been built."""
     (state / "bird").mkdir(mode=0o755)
-    mode_say(f"starting {lab.router} on edge and BIRD on {lab.size} nodes")
+    say(f"starting {lab.router} on edge and BIRD on {lab.size} nodes")
     daemons.start_router(lab, state)
     netns.in_parallel(lambda node: daemons.start_speaker(lab, node, state), lab.nodes)

@@ -59,10 +59,9 @@ protocol bgp edge {{
 def _neighbor(lab: Lab, node: Node) -> str:
     remote = 64999 if lab.has("session_down", node) else AS_NUMBER
     password = '\n  password "lab";' if lab.has("session_down_md5", node) else ""
-    policy = "none" if lab.has("route_filtered", node) else "all"
-    channel = f"import keep filtered on; import {policy}; export none;"
-    if policy == "none":  # `import none` would close the channel instead of filtering
-        channel = "import keep filtered on; import filter { reject; }; export none;"
+    policy = "filter { reject; }" if lab.has("route_filtered", node) else "all"
+    # with a table of what was received, a new policy needs no route refresh, which takes seconds
+    channel = f"import table on; import keep filtered on; import {policy}; export none;"
     return f"""protocol bgp {node.name} {{
   local {EDGE_V4} as {AS_NUMBER};
   neighbor {node.v4} as {remote};

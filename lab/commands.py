@@ -92,7 +92,8 @@ def _go(
     for step in steps:
         apply.change(lab, step, state)
         place.save(place.Record(step, complete=True, holder=holder))
-        apply.wait(step, state, say)
+        returned = lab.having("stale_route") - step.having("stale_route")
+        apply.wait(step, state, say, returned=returned)
         lab = step
 
 

@@ -8,6 +8,8 @@ from typing import Final
 from lab.plan import Fault, HashMode, Lab, LabError, Node, Service
 
 DEFAULT_MAXIMUM_PATHS: Final = 32
+# Linux forwards by larger IPv6 routes and cannot list them: the answer ends there without an error.
+LISTABLE_NEXT_HOPS_V6: Final = 100
 # Where a limit has to leave out a node that does not have the highest address, that node announces this
 # next hop: routers fill the limit in the order of next hop addresses.
 LAST_NEXT_HOP_V4: Final = "10.0.0.254"
@@ -160,5 +162,7 @@ def expected(lab: Lab) -> Expected:
     for service in lab.services:
         order = sorted(equal_paths(lab, service), key=lambda node: (node in unused, node))
         used = frozenset(order[:limit]) - lab.having("route_not_installed")
-        next_hops[service.v4] = next_hops[service.v6] = used
+        next_hops[service.v4] = used
+        if lab.size <= LISTABLE_NEXT_HOPS_V6:
+            next_hops[service.v6] = used
     return Expected(established, next_hops)

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lab.faults import Expected
-    from lab.plan import Lab
+    from lab.plan import Lab, Node
 
 _STATE_COLUMN: Final = 5
+_NAMES_SHOWN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,10 @@ class Observed:
 
 
 def _names(names: set[str] | frozenset[str]) -> str:
-    return ", ".join(sorted(names)) or "nobody"
+    """A few names and the number of the others."""
+    shown = sorted(names, key=lambda name: (len(name), name))[:_NAMES_SHOWN]
+    more = len(names) - len(shown)
+    return (", ".join(shown) or "nobody") + (f" and {more} more" if more else "")
 
 
 def observe(lab: Lab, state: Path) -> Observed:
@@ -51,6 +55,18 @@ def _sessions(lab: Lab, state: Path) -> dict[str, str]:
     by_address = {node.v4: node.name for node in lab.nodes}
     peers: dict[str, dict[str, Any]] = summary.get("peers", {})
     return {by_address[address]: peer["state"] for address, peer in peers.items()}
+
+
+def still_stale(lab: Lab, node: Node, state: Path) -> bool:
+    """Whether the router may still hold routes from before the node's speaker came back.
+
+    FRR calls such a session Established, and only then drops the old routes and learns the new ones.
+    """
+    if lab.router == "bird":
+        return False
+    answer = json.loads(daemons.ask_router(lab, state, f"show bgp neighbors {node.v4} json"))
+    received = answer[node.v4].get("gracefulRestartInfo", {}).get("endOfRibRecv", {})
+    return not (received.get("ipv4Unicast") and received.get("ipv6Unicast"))
 
 
 def bird_sessions(protocols: str) -> dict[str, str]:
