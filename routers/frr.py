@@ -331,13 +331,13 @@ def _routes(
 def _candidate(prefix: str, path: dict[str, Any]) -> Candidate:
     peer = as_dict(path.get("peer"))
     hops = [as_dict(hop) for hop in as_list(path.get("nexthops"))]
-    chosen = [hop for hop in hops if hop.get("used") is True] or hops  # IPv6: global or link-local
+    hops.sort(key=lambda hop: hop.get("used") is not True)  # IPv6: of global and link-local, the one in use
     valid = path.get("valid") is True
     best = as_dict(path.get("bestpath")).get("overall") is True
     route = Route(
         prefix=prefix,
         peer=as_address(peer.get("peerId")),
-        next_hops=tuple(address for hop in chosen if (address := as_address(hop.get("ip")))),
+        next_hops=tuple(address for hop in hops if (address := as_address(hop.get("ip")))),
         valid=valid,
         best=best,
         used=valid and (best or path.get("multipath") is True),

@@ -8,26 +8,33 @@ from typing import TYPE_CHECKING
 from routers.model import canonical
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from routers.model import NextHop, Snapshot
 
 
 def addresses_of(snapshot: Snapshot, next_hop: NextHop) -> frozenset[str]:
-    """The next hop's own address and, for a link-local one, every address that the router's neighbor table
-    gives to the same machine (the same MAC on the same interface). Empty for a directly connected route.
+    """Every address by which the machine behind a FIB next hop is known; empty for a connected route.
 
-    IPv6 next hops learned over BGP may be link-local (RFC 2545 section 3), which no configuration names.
+    A link-local next hop (RFC 2545 section 3) stands in no configuration. It is the machine with the same
+    MAC in the router's neighbor table, and the BGP peer that announced a route with it.
     """
     if next_hop.address is None:
         return frozenset()
     own = canonical(next_hop.address)
     if not ipaddress.ip_address(own).is_link_local:
         return frozenset({own})
-    macs = {
-        row.mac
-        for row in snapshot.neighbors
-        if row.address == own and row.interface == next_hop.interface and row.mac
-    }
-    same = (
-        row.address for row in snapshot.neighbors if row.mac in macs and row.interface == next_hop.interface
-    )
-    return frozenset({own, *same})
+    return frozenset({own, *_same_machine(snapshot, own, next_hop.interface), *_announcers(snapshot, own)})
+
+
+def _same_machine(snapshot: Snapshot, address: str, interface: str | None) -> Iterator[str]:
+    rows = [row for row in snapshot.neighbors if row.interface == interface and row.mac]
+    macs = {row.mac for row in rows if row.address == address}
+    return (row.address for row in rows if row.mac in macs)
+
+
+def _announcers(snapshot: Snapshot, address: str) -> Iterator[str]:
+    for routes in snapshot.routes.values():
+        for route in routes:
+            if address in route.next_hops:
+                yield from (*route.next_hops, *((route.peer,) if route.peer else ()))

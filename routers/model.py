@@ -93,7 +93,8 @@ class Route:
 
     `used` says whether BGP chose it for forwarding (best path or multipath member), `None` if the platform
     does not mark multipath members. `filtered`: received and dropped by import policy. `unused_reason` is
-    one phrase on why a valid route is not used.
+    one phrase on why a route is not used. Of several addresses of one next hop (IPv6: global and link-local)
+    the one that the router forwards by stands first.
     """
 
     prefix: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from routers import frr
+from routers import bird, frr
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,4 +35,4 @@ class Platform(Protocol):
         ...
 
 
-PLATFORMS: Mapping[str, Platform] = MappingProxyType({"frr": frr})
+PLATFORMS: Mapping[str, Platform] = MappingProxyType({"frr": frr, "bird": bird})

@@ -21,6 +21,7 @@ _ORIGIN_RANK = {"igp": 0, "egp": 1, "incomplete": 2}
 class Attributes:
     """What best-path selection looks at; `None`: the router does not tell, so it is not compared."""
 
+    preference: int | None = None  # BIRD's, which ranks protocols
     weight: int | None = None
     local_preference: int | None = None
     as_path: tuple[str, ...] | None = None
@@ -54,22 +55,28 @@ class Multipath:
 def explained(candidates: Sequence[Candidate], multipath: Multipath) -> tuple[Route, ...]:
     """The routes, each unused one with the first reason that keeps it out.
 
-    A route counts as used when the router marks it so; nothing is explained without a best route.
+    Nothing is explained without a best route. A route of which the router does not tell whether it is used
+    (`used` is None) counts as unused as soon as a reason is found, and stays unknown otherwise.
     """
     best = next((one for one in candidates if one.route.best), None)
-    equal = [one for one in candidates if best and not one.obstacle and not _worse(one, best, multipath)]
+    if best is None:
+        return tuple(_out(one, one.obstacle) if one.obstacle else one.route for one in candidates)
+    reasons = [one.obstacle or _worse(one, best, multipath) for one in candidates]
+    equal = [one for one, reason in zip(candidates, reasons, strict=True) if reason is None]
     used = sum(1 for one in equal if one.route.used)
-    return tuple(
-        one.route
-        if one.route.used or best is None
-        else replace(
-            one.route,
-            unused_reason=one.obstacle
-            or _worse(one, best, multipath)
-            or _limit(best, used, len(equal), multipath),
-        )
-        for one in candidates
-    )
+    routes = []
+    for one, reason in zip(candidates, reasons, strict=True):
+        if one.route.used:
+            routes.append(one.route)
+        elif reason is None and one.route.used is False:
+            routes.append(_out(one, _limit(best, used, len(equal), multipath)))
+        else:
+            routes.append(_out(one, reason) if reason else one.route)
+    return tuple(routes)
+
+
+def _out(candidate: Candidate, reason: str) -> Route:
+    return replace(candidate.route, used=False, unused_reason=reason)
 
 
 def _limit(best: Candidate, used: int, equal: int, multipath: Multipath) -> str:
@@ -85,6 +92,7 @@ def _worse(candidate: Candidate, best_candidate: Candidate, multipath: Multipath
     if candidate is best_candidate:
         return None
     reasons = (
+        _compare("preference", one.preference, best.preference, wants_more=True),
         _compare("weight", one.weight, best.weight, wants_more=True),
         _compare("local preference", one.local_preference, best.local_preference, wants_more=True),
         _longer(one, best),
