@@ -52,9 +52,7 @@ class Attempt:
         except ProbeError as error:
             return self._outcome(error.failure, error.detail)
         except TimeoutError:
-            return self._outcome(
-                Failure.TIMEOUT, f"{self.step}: no end within {self.request.timeout_seconds:g} s"
-            )
+            return self._outcome(Failure.TIMEOUT, f"{self.step}: no end within {self.request.timeout_seconds:g} s")
         except OSError as error:
             ended = failure.network(error.errno, self.step)
             return self._outcome(ended.failure, ended.detail)

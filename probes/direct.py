@@ -144,9 +144,7 @@ class _Pinging:
             self._all_answered.set()
 
 
-async def _knock_all(
-    addresses: Sequence[str], ports: Sequence[int], deadline: float
-) -> dict[str, DirectResult]:
+async def _knock_all(addresses: Sequence[str], ports: Sequence[int], deadline: float) -> dict[str, DirectResult]:
     if not addresses or not ports:
         return {}
     waves = -(-len(addresses) * len(ports) // MAX_KNOCKS)
@@ -156,9 +154,7 @@ async def _knock_all(
     return dict(zip(addresses, await asyncio.gather(*knocks), strict=True))
 
 
-async def _any_port(
-    address: str, ports: Sequence[int], slots: asyncio.Semaphore, seconds: float
-) -> DirectResult:
+async def _any_port(address: str, ports: Sequence[int], slots: asyncio.Semaphore, seconds: float) -> DirectResult:
     """The first port that answers decides; its siblings are called off."""
     knocks = [asyncio.create_task(_knock(Flow(address, port), slots, seconds)) for port in ports]
     silent: list[DirectResult] = []

@@ -133,9 +133,7 @@ def _bind(sock: socket.socket, flow: Flow, family: socket.AddressFamily) -> None
     unspecified = "::" if family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104 - a source, not a listener
     source_family, source = socket_address(flow.source or unspecified, flow.source_port)
     if source_family != family:
-        raise ProbeError(
-            Failure.LOCAL, f"source {flow.source} and destination {flow.destination} differ in family"
-        )
+        raise ProbeError(Failure.LOCAL, f"source {flow.source} and destination {flow.destination} differ in family")
     if not flow.source_port:
         sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
     try:

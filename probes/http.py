@@ -106,9 +106,7 @@ class HttpProber:
     async def _ask(self, exchange: Exchange, module: HttpModule, url: URL) -> _Answer:
         if self._session is None:
             raise RuntimeError("HttpProber is not open")
-        response = await self._session.request(
-            module.method, url, headers=module.headers, allow_redirects=False
-        )
+        response = await self._session.request(module.method, url, headers=module.headers, allow_redirects=False)
         try:
             exchange.expect_body(module.body_bytes)
             _name_by_header(exchange.attempt, response)
@@ -202,9 +200,7 @@ def _judge(answer: _Answer, module: HttpModule) -> None:
         moved = f", a redirect to {excerpt(answer.location)}" if answer.location else ""
         raise ProbeError(Failure.EXPECTATION, f"status {answer.status}{moved}")
     if module.body_size_limit and not answer.whole:
-        raise ProbeError(
-            Failure.EXPECTATION, f"body is longer than body_size_limit ({module.body_size_limit} bytes)"
-        )
+        raise ProbeError(Failure.EXPECTATION, f"body is longer than body_size_limit ({module.body_size_limit} bytes)")
     for pattern in module.fail_if_body_matches_regexp:
         if pattern.search(answer.body):
             raise ProbeError(Failure.EXPECTATION, f"body matches {excerpt(pattern.pattern)}")
@@ -232,6 +228,4 @@ def _cut_short(error: ClientError | ValueError, exchange: Exchange) -> bool:
     if not isinstance(error, ClientPayloadError):
         return False
     cause = error.__cause__
-    return isinstance(cause, ContentLengthError) or (
-        isinstance(cause, TransferEncodingError) and exchange.peer_closed
-    )
+    return isinstance(cause, ContentLengthError) or (isinstance(cause, TransferEncodingError) and exchange.peer_closed)

@@ -81,9 +81,7 @@ class PortPool:
         return self._sources[index]
 
 
-def candidates(
-    addresses: Sequence[str | None], ports: range, seed: str, avoid: range = range(0)
-) -> Iterator[Source]:
+def candidates(addresses: Sequence[str | None], ports: range, seed: str, avoid: range = range(0)) -> Iterator[Source]:
     """Every pair of a source address and a port of `ports` outside `avoid`, each once.
 
     The order depends on `seed` alone (use the target's name and VIP), spreads over the whole range from the

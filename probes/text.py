@@ -20,9 +20,7 @@ def excerpt(data: bytes | str, limit: int = EXCERPT_CHARACTERS) -> str:
 def identity_text(value: str) -> str:
     """What an answer calls its node: valid Unicode, printable, at most IDENTITY_CHARACTERS."""
     valid = value[:IDENTITY_CHARACTERS].encode("utf-8", "surrogateescape").decode("utf-8", "replace").strip()
-    return "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in valid
-    )
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in valid)
 
 
 def _shown(byte: int) -> str:

@@ -9,9 +9,7 @@ from probes.ports import CONFLICT_SECONDS, REST_SECONDS, PortPool, Source, candi
 
 ports = st.integers(1, 65535)
 some_sources = st.lists(st.builds(Source, st.none(), ports), min_size=1, max_size=12, unique=True)
-ranges = st.builds(
-    lambda first, count: range(first, first + count), st.integers(1, 60000), st.integers(1, 500)
-)
+ranges = st.builds(lambda first, count: range(first, first + count), st.integers(1, 60000), st.integers(1, 500))
 
 
 def pool_of(count: int) -> PortPool:
