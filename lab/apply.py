@@ -41,9 +41,7 @@ def _change_node(old: Lab, new: Lab, node: Node, state: Path) -> None:
         network.set_link(new, node, up=not new.has("node_down", node))
 
 
-def wait(
-    lab: Lab, state: Path, say: Callable[[str], None], *, returned: frozenset[Node] = frozenset()
-) -> None:
+def wait(lab: Lab, state: Path, say: Callable[[str], None], *, returned: frozenset[Node] = frozenset()) -> None:
     """Return when sessions and forwarding are what the lab's faults leave of them.
 
     `returned` are nodes whose killed speaker has been started again. LabError after half a minute, saying

@@ -76,9 +76,7 @@ def _neighbor(lab: Lab, node: Node) -> str:
 
 def router_config(lab: Lab, log_file: str) -> str:
     limit = faults.maximum_paths(lab)
-    rejects = "".join(
-        f"if from = {node.v4} then reject; " for node in sorted(lab.having("route_not_installed"))
-    )
+    rejects = "".join(f"if from = {node.v4} then reject; " for node in sorted(lab.having("route_not_installed")))
     kernel = "".join(
         f"""protocol kernel fib{family[-1]} {{
   merge paths on limit {limit};

@@ -8,7 +8,7 @@ import shlex
 import sys
 import time
 
-from lab import commands, faults
+from lab import commands, faults, place
 from lab.plan import HASH_MODES, MAX_NODES, LabError
 
 
@@ -66,17 +66,22 @@ def _dispatch(args: argparse.Namespace) -> None:
         case "status":
             _status(args)
         case "break":
-            _say(commands.break_(args.fault, args.node, name=args.name, say=_say))
+            _conclude(commands.break_(args.fault, args.node, name=args.name, say=_say))
         case _:
-            _say(commands.heal(args.fault, args.node, name=args.name, say=_say))
+            _conclude(commands.heal(args.fault, args.node, name=args.name, say=_say))
+
+
+def _conclude(line: str) -> None:
+    if not place.within():
+        _say(line)
 
 
 def _up(args: argparse.Namespace) -> None:
     start = time.monotonic()
     name = commands.DEFAULT_NAME if args.name is None else args.name
-    state = commands.up(
-        name, nodes=args.nodes, router=args.router, hash_mode=args.hash, fault=args.fault, say=_say
-    )
+    state = commands.up(name, nodes=args.nodes, router=args.router, hash_mode=args.hash, fault=args.fault, say=_say)
+    if place.within():
+        return  # the command outside has its own, right words for this
     example = ["ecmp-exporter", "check", f"--config.file={state / 'exporter.yml'}"]
     _say(f"lab {name} is up after {time.monotonic() - start:.1f} s; in its prober you can run")
     _say("  " + shlex.join(commands.prober_command(name, example)))

@@ -86,9 +86,7 @@ def _build(lab: Lab, say: Callable[[str], None]) -> None:
     _go(first, steps[1:], state, holder, say)
 
 
-def _go(
-    lab: Lab, steps: list[Lab], state: Path, holder: place.Holder | None, say: Callable[[str], None]
-) -> None:
+def _go(lab: Lab, steps: list[Lab], state: Path, holder: place.Holder | None, say: Callable[[str], None]) -> None:
     for step in steps:
         apply.change(lab, step, state)
         place.save(place.Record(step, complete=True, holder=holder))
@@ -134,9 +132,7 @@ def _ancestors(pid: int) -> set[int]:
     return found
 
 
-def break_(
-    kind: str, node: str | None = None, *, name: str | None = None, say: Callable[[str], None] = _silent
-) -> str:
+def break_(kind: str, node: str | None = None, *, name: str | None = None, say: Callable[[str], None] = _silent) -> str:
     """Inject a fault; returns, with a sentence on what was done, when it took effect on the router."""
     faults.check_kind(kind)
     with _existing(name) as record:
@@ -213,7 +209,7 @@ def _existing(name: str | None, *, whole: bool = True) -> Iterator[place.Record]
 
 @contextmanager
 def _locked(name: str) -> Iterator[None]:
-    if os.environ.get(place.STATE_VARIABLE):  # the process outside holds the lock for this one
+    if place.within():
         yield
     else:
         with place.locked(name):

@@ -210,7 +210,7 @@ def end(pids: Iterable[int], *, kindly: bool = True) -> None:
             if place.start_time(pid) == started:
                 try:
                     os.kill(pid, number)
-                except ProcessLookupError:
+                except (ProcessLookupError, PermissionError):  # gone, or another user's: not the lab's
                     continue
         deadline = time.monotonic() + patience
         while left and time.monotonic() < deadline:

@@ -28,9 +28,7 @@ def _neighbor(lab: Lab, node: Node) -> list[Setting]:
     found = [Setting(peer, _BGP, f"{peer} remote-as {remote}", f"no {peer}")]
 
     def add(context: tuple[str, ...], line: str) -> None:
-        found.append(
-            Setting(f"{context[-1]} {peer} {line}", context, f"{peer} {line}", f"no {peer} {line}", peer)
-        )
+        found.append(Setting(f"{context[-1]} {peer} {line}", context, f"{peer} {line}", f"no {peer} {line}", peer))
 
     add(_BGP, "timers 30 3600")
     add(_BGP, "timers connect 1")
@@ -103,9 +101,7 @@ def changes(old: Lab | None, new: Lab) -> list[str]:
         setting = before[key]
         if setting.undone_by not in gone:
             # a route-map entry is removed from outside its own context
-            context = (
-                () if setting.context and setting.undo == f"no {setting.context[-1]}" else setting.context
-            )
+            context = () if setting.context and setting.undo == f"no {setting.context[-1]}" else setting.context
             lines += _in_context(context, setting.undo)
     for key, setting in after.items():
         if before.get(key) != setting:

@@ -54,11 +54,7 @@ def inspect(record: place.Record) -> Status:
         hash_mode=lab.hash_mode,
         nodes=lab.size,
         complete=record.complete,
-        faults=[
-            f"{fault.kind} {daemon_node}"
-            for fault in sorted(lab.faults)
-            for daemon_node in [_name(fault.node)]
-        ],
+        faults=[f"{fault.kind} {daemon_node}" for fault in sorted(lab.faults) for daemon_node in [_name(fault.node)]],
         namespaces=len(lab.namespaces) - len(missing),
         namespaces_missing=missing,
         daemons=_daemons(record, state),

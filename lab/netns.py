@@ -122,19 +122,33 @@ def processes_in(namespaces: Iterable[str]) -> list[int]:
 
 
 def processes_naming(path: Path, programs: frozenset[str]) -> list[int]:
-    """Ids of processes of these programs that have a file below `path` on their command line."""
+    """Ids of processes of these programs that have a file below `path` on their command line.
+
+    Only of processes that see the same directory there: another mount namespace can hold a lab of the
+    same name.
+    """
     prefix = re.compile(rb"(^|[\0= ])" + re.escape(os.fsencode(path)) + rb"/")
+    while not path.exists():
+        path = path.parent
     found = []
     for pid in _process_ids():
         try:
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
             continue
-        words = command.split(b"\0", 1)[0].split()  # sshd writes its whole command into the first word
+        # sshd writes its whole command into the first word
+        words = command.split(b"\0", 1)[0].split()
         program = os.fsdecode(words[0]).rsplit("/", 1)[-1] if words else ""
-        if any(program.startswith(known) for known in programs) and prefix.search(command):
+        if any(program.startswith(known) for known in programs) and prefix.search(command) and _sees(pid, path):
             found.append(pid)
     return found
+
+
+def _sees(pid: int, path: Path) -> bool:
+    try:
+        return Path(f"/proc/{pid}/root{path}").samefile(path)
+    except OSError:
+        return False
 
 
 def _process_ids() -> list[int]:

@@ -66,15 +66,11 @@ def _interfaces(lab: Lab) -> Iterator[tuple[str, list[str]]]:
     """Per namespace the lines for `ip -batch`."""
     yield (
         lab.namespace("prober"),
-        _up("lo", "eth0")
-        + _address("eth0", PROBER_V4, PROBER_V6)
-        + _routes(EDGE_WAN_V4, EDGE_WAN_V6, "eth0"),
+        _up("lo", "eth0") + _address("eth0", PROBER_V4, PROBER_V6) + _routes(EDGE_WAN_V4, EDGE_WAN_V6, "eth0"),
     )
     yield (
         lab.namespace("edge"),
-        _up("lo", "wan0", "lan0")
-        + _address("wan0", EDGE_WAN_V4, EDGE_WAN_V6)
-        + _address("lan0", EDGE_V4, EDGE_V6),
+        _up("lo", "wan0", "lan0") + _address("wan0", EDGE_WAN_V4, EDGE_WAN_V6) + _address("lan0", EDGE_V4, EDGE_V6),
     )
     ports = ["edge", *(f"n{node.index}" for node in lab.nodes)]
     yield (

@@ -94,16 +94,12 @@ def _prefix(holder: place.Holder) -> list[str]:
     return [*enter, f"--wd={Path.cwd()}", "--"]
 
 
-def _run(
-    holder: place.Holder, name: str, arguments: list[str], say: Callable[[str], None] | None = None
-) -> str:
+def _run(holder: place.Holder, name: str, arguments: list[str], say: Callable[[str], None] | None = None) -> str:
     """Run a lab command inside. Its lines are passed on to `say`; LabError with its own message."""
     environment = os.environ | {
         place.STATE_VARIABLE: str(place.state_root()),
         _HOLDER_VARIABLE: f"{holder.pid}:{holder.started}",
-        "PYTHONPATH": os.pathsep.join(
-            part for part in (str(Path(__file__).resolve().parents[1]), *sys.path) if part
-        ),
+        "PYTHONPATH": os.pathsep.join(part for part in (str(Path(__file__).resolve().parents[1]), *sys.path) if part),
     }
     command = [*_prefix(holder), sys.executable, "-m", "lab", *arguments, "--name", name]
     lines: list[str] = []

@@ -56,6 +56,11 @@ def mode() -> Mode:
     return "inside" if lines[2:] == ["1"] else "root"
 
 
+def within() -> bool:
+    """Whether a command outside runs this one in its lab; then the lock and the last word are there."""
+    return STATE_VARIABLE in os.environ
+
+
 def state_root() -> Path:
     given = os.environ.get(STATE_VARIABLE)
     if given:
@@ -82,7 +87,7 @@ def prepare() -> None:
     if missing:
         msg = f"root without {' and '.join(missing)}: start the container with --privileged"
         raise LabError(msg)
-    if here == "inside" and not os.environ.get(STATE_VARIABLE):
+    if here == "inside" and not within():
         own_run()
     root.mkdir(mode=0o755, parents=True, exist_ok=True)
     netns.NAMED.mkdir(exist_ok=True)

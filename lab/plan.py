@@ -126,9 +126,7 @@ class Lab:
     @property
     def namespaces(self) -> tuple[str, ...]:
         fixed = [self.namespace(role) for role in ("prober", "edge", "lan")]
-        per_node = [
-            name for node in self.nodes for name in (self.node_namespace(node), self.pod_namespace(node))
-        ]
+        per_node = [name for node in self.nodes for name in (self.node_namespace(node), self.pod_namespace(node))]
         return (*fixed, *per_node)
 
 

@@ -63,9 +63,7 @@ def make_keys(state: Path) -> None:
     directory = state / "ssh"
     directory.mkdir(mode=0o755)
     for name in ("id_ed25519", "edge_host_key", "gitea_host_key"):
-        netns.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab-{name}", "-f", str(directory / name)]
-        )
+        netns.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab-{name}", "-f", str(directory / name)])
     public = (directory / "id_ed25519.pub").read_text(encoding="ascii")
     (directory / "authorized_keys").write_text(public, encoding="ascii")
     host_key = (directory / "edge_host_key.pub").read_text(encoding="ascii")
