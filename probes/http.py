@@ -20,7 +20,7 @@ from aiohttp import (
     InvalidURL,
     ServerDisconnectedError,
 )
-from aiohttp.http_exceptions import ContentLengthError, TransferEncodingError
+from aiohttp.http_exceptions import ContentLengthError, HttpProcessingError, TransferEncodingError
 from yarl import URL
 
 from probes import failure
@@ -95,7 +95,7 @@ class HttpProber:
         try:
             answer = await self._ask(exchange, module, url)
             whole = answer.whole
-        except (ClientError, ValueError) as error:
+        except (ClientError, HttpProcessingError, ValueError) as error:
             raise _classified(error, exchange) from error
         finally:
             exchange_in_progress.reset(token)
@@ -108,7 +108,7 @@ class HttpProber:
             raise RuntimeError("HttpProber is not open")
         response = await self._session.request(module.method, url, headers=module.headers, allow_redirects=False)
         try:
-            exchange.expect_body(module.body_bytes)
+            exchange.expect_body(response.content, module.body_bytes)
             _name_by_header(exchange.attempt, response)
             return await self._read(exchange.attempt, response, module)
         finally:
@@ -152,16 +152,11 @@ class HttpProber:
 
 @lru_cache(maxsize=4096)
 def _url(https: bool, host: str, port: int, path: str) -> URL:
+    scheme = "https" if https else "http"
     path, _, query = path.partition("?")
     try:
-        return URL.build(
-            scheme="https" if https else "http",
-            host=host,
-            port=port,
-            path=path,
-            query_string=query,
-            encoded=True,
-        )
+        authority = URL.build(scheme=scheme, host=host, port=port).raw_authority
+        return URL.build(scheme=scheme, authority=authority, path=path, query_string=query, encoded=True)
     except ValueError as error:
         raise ProbeError(Failure.LOCAL, f"host {excerpt(host)} cannot stand in a URL") from error
 
@@ -209,7 +204,7 @@ def _judge(answer: _Answer, module: HttpModule) -> None:
             raise ProbeError(Failure.EXPECTATION, f"body does not match {excerpt(pattern.pattern)}")
 
 
-def _classified(error: ClientError | ValueError, exchange: Exchange) -> ProbeError:
+def _classified(error: Exception, exchange: Exchange) -> ProbeError:
     step = exchange.attempt.step
     if exchange.flood:
         return ProbeError(Failure.PROTOCOL, f"{step}: more than {exchange.max_bytes} bytes")
@@ -219,11 +214,11 @@ def _classified(error: ClientError | ValueError, exchange: Exchange) -> ProbeErr
         return ProbeError(Failure.LOCAL, f"unusable URL: {excerpt(str(error))}")
     if isinstance(error, ClientOSError | ServerDisconnectedError) or _cut_short(error, exchange):
         return ProbeError(Failure.CLOSED, f"{step}: connection closed before its end")
-    message = error.message if isinstance(error, ClientResponseError) else str(error)
+    message = error.message if isinstance(error, ClientResponseError | HttpProcessingError) else str(error)
     return ProbeError(Failure.PROTOCOL, f"{step}: {excerpt(message)}")
 
 
-def _cut_short(error: ClientError | ValueError, exchange: Exchange) -> bool:
+def _cut_short(error: Exception, exchange: Exchange) -> bool:
     """The body ended before its length or its last chunk; a malformed chunk is something else."""
     if not isinstance(error, ClientPayloadError):
         return False

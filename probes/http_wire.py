@@ -11,8 +11,9 @@ import ssl
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from aiohttp import BaseConnector
+from aiohttp import BaseConnector, ClientPayloadError
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
 
 from probes import flow
 from probes.failure import ProbeError
@@ -21,7 +22,7 @@ from probes.model import Failure
 if TYPE_CHECKING:
     import asyncio
 
-    from aiohttp import ClientRequest, ClientTimeout
+    from aiohttp import ClientRequest, ClientTimeout, StreamReader
     from aiohttp.tracing import Trace
 
     from probes.attempt import Attempt
@@ -39,6 +40,7 @@ class Exchange:
         "_opened",
         "_transport",
         "attempt",
+        "content",
         "context",
         "flood",
         "lost",
@@ -53,6 +55,7 @@ class Exchange:
         self.server_name = server_name
         self.max_bytes = HEAD_BYTES
         self.flood = False  # more than max_bytes came
+        self.content: StreamReader | None = None
         self.peer_closed = False
         self.lost: OSError | None = None  # what ended the connection, unless it was a close
         self._opened = False
@@ -80,8 +83,9 @@ class Exchange:
         self.attempt.step = "response"
         return handler
 
-    def expect_body(self, max_bytes: int) -> None:
+    def expect_body(self, content: StreamReader, max_bytes: int) -> None:
         """The head has ended."""
+        self.content = content
         self.attempt.step = "body"
         self.max_bytes = max_bytes + OVERHEAD_BYTES
 
@@ -147,6 +151,16 @@ class _Handler(ResponseHandler):
         if isinstance(exc, OSError):
             self._exchange.lost = exc
         super().connection_lost(exc)
+        self._fail_unfinished_body()
+
+    def _fail_unfinished_body(self) -> None:
+        # aiohttp 3.14 tells the reader of a body nothing when chunk framing breaks off after the first chunk.
+        content = self._exchange.content
+        if content is None or content.is_eof() or content.exception() is not None:
+            return
+        error = self.exception()
+        message = error.message if isinstance(error, HttpProcessingError) else "body not completed"
+        content.set_exception(ClientPayloadError(message))
 
 
 def _reason(error: ssl.SSLError) -> str:
