@@ -8,7 +8,7 @@ import shlex
 import sys
 import time
 
-from lab import commands, faults, place
+from lab import commands, demo, faults, place
 from lab.plan import HASH_MODES, MAX_NODES, LabError
 
 
@@ -118,3 +118,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lab")
     configure(parser)
     return run(parser.parse_args())
+
+
+def configure_demo(parser: argparse.ArgumentParser) -> None:
+    """Add the demo's options to a parser; `run_demo` executes what it has parsed."""
+    parser.add_argument("--name", default=demo.NAME, help=f"of its lab, default {demo.NAME}")
+    parser.add_argument("--port", type=int, default=demo.PORT, help=f"of localhost, default {demo.PORT}")
+    parser.add_argument("--once", action="store_true", help="show the verdicts, then end")
+
+
+def run_demo(args: argparse.Namespace) -> int:
+    """The demo: 0, or 2 with one sentence on standard error."""
+    try:
+        return demo.run(args.name, args.port, once=args.once, say=_say)
+    except LabError as error:
+        print(f"ecmp-exporter demo: {error}", file=sys.stderr)
+        return 2

@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from routers import bird, frr
+from routers import bird, edgeos, frr
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from routers.model import Answer, Command, Query, RemedyFacts, RemedyKind, Snapshot
 
@@ -36,3 +36,8 @@ class Platform(Protocol):
 
 
 PLATFORMS: Mapping[str, Platform] = MappingProxyType({"frr": frr, "bird": bird})
+
+REMEDIES: Mapping[str, Callable[[RemedyKind, RemedyFacts], str | None]] = MappingProxyType(
+    {"frr": frr.remedy, "bird": bird.remedy, "edgeos": edgeos.remedy}
+)
+"""Platforms whose syntax is known, those that cannot be read yet included."""

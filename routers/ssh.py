@@ -180,7 +180,7 @@ async def _connect(settings: SshSettings) -> asyncssh.SSHClientConnection:
 
 def _credentials(settings: SshSettings) -> dict[str, Any]:
     if settings.client_keys:
-        return {"client_keys": settings.client_keys, "agent_path": None, "password": settings.password}
+        return {"client_keys": list(settings.client_keys), "agent_path": None, "password": settings.password}
     if settings.password is not None:
         return {"client_keys": None, "agent_path": None, "password": settings.password}
     return {}
@@ -190,13 +190,9 @@ def _known_hosts(path: str) -> asyncssh.SSHKnownHosts:
     try:
         return asyncssh.read_known_hosts(path)
     except OSError as error:
-        raise RouterError(
-            f"cannot read the known_hosts file {path}: {error.strerror}", ErrorKind.KEY_FILE
-        ) from error
+        raise RouterError(f"cannot read the known_hosts file {path}: {error.strerror}", ErrorKind.KEY_FILE) from error
     except ValueError as error:
-        raise RouterError(
-            f"the known_hosts file {path} is broken: {phrase(str(error))}", ErrorKind.KEY_FILE
-        ) from error
+        raise RouterError(f"the known_hosts file {path} is broken: {phrase(str(error))}", ErrorKind.KEY_FILE) from error
 
 
 def _check_client_key(path: str) -> None:
@@ -204,9 +200,7 @@ def _check_client_key(path: str) -> None:
     try:
         asyncssh.read_private_key(path)
     except OSError as error:
-        raise RouterError(
-            f"cannot read the client key {path}: {error.strerror}", ErrorKind.KEY_FILE
-        ) from error
+        raise RouterError(f"cannot read the client key {path}: {error.strerror}", ErrorKind.KEY_FILE) from error
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
         if "passphrase" in str(error).lower():
             raise RouterError(
@@ -215,9 +209,7 @@ def _check_client_key(path: str) -> None:
                 "and leave client_keys empty",
                 ErrorKind.KEY_FILE,
             ) from error
-        raise RouterError(
-            f"the client key {path} is no private key that can be read", ErrorKind.KEY_FILE
-        ) from error
+        raise RouterError(f"the client key {path} is no private key that can be read", ErrorKind.KEY_FILE) from error
 
 
 def _host_key_error(settings: SshSettings, known_hosts: asyncssh.SSHKnownHosts) -> RouterError:

@@ -1,0 +1,5 @@
+"""`python -m exporter` is `ecmp-exporter`."""
+
+from exporter.cli import entry
+
+entry()

@@ -1,0 +1,240 @@
+"""What is known now, and since when: results in, the published status out."""
+
+from __future__ import annotations
+
+import bisect
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from exporter.conclude import Exercise, Standpoint, Surroundings, conclude
+from exporter.endpoint import Round
+from exporter.evidence import RouterView
+from exporter.expected import Expected, Target
+from exporter.feed import RouterFeed
+from exporter.status import (
+    DURATION_BUCKETS,
+    DurationStatus,
+    Event,
+    NodeStatus,
+    RouterStatus,
+    Status,
+    Tally,
+    TargetStatus,
+    counts,
+)
+from exporter.steering import Agreement
+from exporter.verdicts import PathResult, Summary, Verdict, summarize
+from routers.model import Session
+
+_MOST_EVENTS = 1000
+_Place = tuple[str, str, str]
+
+
+@dataclass(slots=True)
+class _Held:
+    """What the confirmed rounds of one endpoint left, by via."""
+
+    results: dict[str, PathResult]
+    no_flow: Mapping[str, str]
+    method: str
+    tallies: dict[str, Tally]
+
+
+class Board:
+    """Keeps confirmed results and counters, and judges targets by them."""
+
+    def __init__(self, version: str) -> None:
+        self.direct: Mapping[str, bool | None] = {}
+        self.events: deque[Event] = deque(maxlen=_MOST_EVENTS)
+        self.rounds_missed = 0
+        self._version = version
+        self._held: dict[_Place, _Held] = {}
+        self._targets: dict[str, TargetStatus] = {}
+        self._nodes: dict[str, NodeStatus] = {}
+        self._working: dict[str, frozenset[str]] = {}
+        self._durations: dict[tuple[str, str], list[int]] = {}
+        self._duration_sums: dict[tuple[str, str], float] = {}
+        self._last_round: float | None = None
+
+    def commit(self, place: _Place, finished: Round, prober: str) -> None:
+        """A confirmed round replaces what was known of its endpoint's next hops."""
+        held = self._held.setdefault(place, _Held({}, {}, finished.choice.method, {}))
+        vias = {via for via, _ in finished.basis} | set(finished.results)
+        kept = {via: result for via, result in held.results.items() if via in vias}
+        held.results = {**kept, **finished.results}
+        held.no_flow = finished.no_flow
+        held.method = finished.choice.method
+        for via, result in finished.results.items():
+            held.tallies[via] = held.tallies.get(via, Tally()).after(result)
+            self._observe(via, prober, result)
+
+    def forget(self, place: _Place) -> None:
+        """The router forwards this VIP nowhere: no flow exercises anything. Counters stay."""
+        if place in self._held:
+            self._held[place].results = {}
+
+    def keep(self, places: Collection[_Place], expected: Expected) -> None:
+        """Drop everything that is not expected any more, so that its series disappear."""
+        self._held = {place: held for place, held in self._held.items() if place in places}
+        self._targets = {name: status for name, status in self._targets.items() if name in expected.targets}
+        self._nodes = {name: status for name, status in self._nodes.items() if name in expected.nodes}
+        self._working = {name: targets for name, targets in self._working.items() if name in expected.nodes}
+        self._durations = {key: value for key, value in self._durations.items() if key[0] in expected.nodes}
+        self.direct = {name: alive for name, alive in self.direct.items() if name in expected.nodes}
+
+    def exercise(self, place: _Place, oldest: float) -> Exercise:
+        """The results of an endpoint that are not older than `oldest` (seconds since the epoch)."""
+        held = self._held.get(place)
+        if held is None:
+            return Exercise()
+        fresh = {via: result for via, result in held.results.items() if result.at >= oldest}
+        return Exercise(fresh, held.no_flow, held.method, dict(held.tallies))
+
+    def judge(
+        self,
+        expected: Expected,
+        target: Target,
+        standpoints: Sequence[Standpoint],
+        now: float,
+        dns_success: bool | None,
+    ) -> None:
+        """Conclude on one target and note what changed."""
+        self._note_working(target, standpoints)
+        before = self._targets.get(target.name)
+        around = Surroundings(self.direct, self._working)
+        status = conclude(expected, target, standpoints, around, now, before, dns_success)
+        self._targets[target.name] = status
+        self._note_events(before, status, now)
+
+    def round_ended(self, now: float) -> None:
+        self._last_round = now
+
+    def status(
+        self,
+        expected: Expected,
+        feeds: Mapping[str, RouterFeed],
+        views: Mapping[str, RouterView],
+        trust: Mapping[tuple[str, int], Agreement],
+        now: float,
+    ) -> Status:
+        """Everything, as one immutable value."""
+        targets = tuple(self._targets[name] for name in expected.targets if name in self._targets)
+        return Status(
+            generated_at=now,
+            version=self._version,
+            routers=tuple(
+                _router(feed, views.get(name), expected, trust, now) for name, feed in feeds.items()
+            ),
+            nodes=self._node_statuses(expected, targets, now),
+            targets=targets,
+            durations=tuple(
+                DurationStatus(node, prober, tuple(buckets), self._duration_sums[node, prober])
+                for (node, prober), buckets in self._durations.items()
+            ),
+            rounds_missed=self.rounds_missed,
+            last_round=self._last_round,
+        )
+
+    def _observe(self, via: str, prober: str, result: PathResult) -> None:
+        buckets = self._durations.setdefault((via, prober), [0] * (len(DURATION_BUCKETS) + 1))
+        buckets[bisect.bisect_left(DURATION_BUCKETS, result.duration_seconds)] += 1
+        total = self._duration_sums.get((via, prober), 0.0)
+        self._duration_sums[via, prober] = total + result.duration_seconds
+
+    def _note_working(self, target: Target, standpoints: Sequence[Standpoint]) -> None:
+        good = {
+            via
+            for standpoint in standpoints
+            for exercise in standpoint.exercises.values()
+            for via, result in exercise.results.items()
+            if result.success
+        }
+        for node in target.nodes:
+            others = self._working.get(node, frozenset()) - {target.name}
+            self._working[node] = others | {target.name} if node in good else others
+
+    def _note_events(self, before: TargetStatus | None, after: TargetStatus, now: float) -> None:
+        old = {path.key: path.verdict for path in before.paths} if before is not None else {}
+        for path in after.paths:
+            was = old.get(path.key)
+            if was is not path.verdict:
+                self.events.append(
+                    Event(
+                        at=now,
+                        target=path.target,
+                        vip=path.vip,
+                        router=path.router,
+                        node=path.node,
+                        next_hop=path.next_hop,
+                        before=was,
+                        after=path.verdict,
+                        reason=path.reason,
+                    )
+                )
+
+    def _node_statuses(
+        self, expected: Expected, targets: Sequence[TargetStatus], now: float
+    ) -> tuple[NodeStatus, ...]:
+        verdicts: dict[str, list[Verdict]] = {name: [] for name in expected.nodes}
+        reached: dict[str, float] = {}
+        for target in targets:
+            for path in target.paths:
+                if path.node is None or not path.expected or not counts(path):
+                    continue
+                verdicts.setdefault(path.node, []).append(path.verdict)
+                last = path.tally.last_success
+                if last is not None:
+                    reached[path.node] = max(last, reached.get(path.node, last))
+        for name, node in expected.nodes.items():
+            own = verdicts[name]
+            # A node that no target expects has nothing that could be unreachable.
+            verdict = summarize(own) if own else Summary.OK
+            before = self._nodes.get(name)
+            self._nodes[name] = NodeStatus(
+                name=name,
+                address=node.address,
+                verdict=verdict,
+                paths_ok=own.count(Verdict.OK),
+                paths_expected=len(own),
+                direct=self.direct.get(name),
+                since=before.since if before is not None and before.verdict is verdict else now,
+                last_reachable=reached.get(name),
+            )
+        return tuple(self._nodes[name] for name in expected.nodes)
+
+
+def _router(
+    feed: RouterFeed,
+    view: RouterView | None,
+    expected: Expected,
+    trust: Mapping[tuple[str, int], Agreement],
+    now: float,
+) -> RouterStatus:
+    name = feed.config.name
+    seen = [agreement for (router, _), agreement in trust.items() if router == name]
+    total = sum(agreement.comparisons() for agreement in seen)
+    right = sum((agreement.ratio() or 0.0) * agreement.comparisons() for agreement in seen)
+    known = view is not None and view.snapshot.sessions is not None
+    return RouterStatus(
+        name=name,
+        platform=feed.config.platform,
+        up=feed.error is None and feed.trouble(now) is None,
+        taken_at=feed.snapshot.taken_at if feed.snapshot is not None else None,
+        error=feed.error or "; ".join(feed.snapshot.problems if feed.snapshot is not None else ()) or None,
+        query_seconds=feed.query_seconds,
+        sessions=_sessions(view, expected) if view is not None else (),
+        configured={node: node in view.sessions for node in expected.nodes}
+        if known and view is not None
+        else {},
+        oracle_agreement=right / total if total else None,
+    )
+
+
+def _sessions(view: RouterView, expected: Expected) -> tuple[tuple[Session, str | None], ...]:
+    owners = {id(session): node for node, sessions in view.sessions.items() for session in sessions}
+    return tuple(
+        (session, owners.get(id(session)))
+        for session in view.snapshot.sessions or ()
+        if owners.get(id(session)) in expected.nodes or id(session) not in owners
+    )

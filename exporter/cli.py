@@ -1,0 +1,207 @@
+"""The command line (DESIGN.md section 7). Exit status: 0 all ok, 1 some path is not, 2 bad usage or file."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import lab.cli
+from exporter import __version__, terminal
+from exporter.config import Config
+from exporter.configfile import ConfigError, load
+from exporter.explain import show_explanation
+from exporter.log import FORMATS, LEVELS, set_up
+from exporter.monitor import Monitor
+from exporter.serve import serve
+from exporter.status import Status, to_json
+from probes.table import Probers
+
+_T = TypeVar("_T")
+
+DEFAULT_CONFIG = "ecmp-exporter.yml"
+DEFAULT_LISTEN = ":10179"
+_COMMANDS = ("serve", "check", "explain", "routers", "lab", "demo")
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; returns the exit status."""
+    options = _parser().parse_args(_with_command(arguments))
+    set_up(options.log_level, options.log_format)
+    try:
+        return int(options.run(options))
+    except ConfigError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+
+
+def _with_command(arguments: Sequence[str]) -> list[str]:
+    """`serve` may be left out, as in `ecmp-exporter --config.file=F`."""
+    first = next((argument for argument in arguments if not argument.startswith("-")), None)
+    if first in _COMMANDS or any(argument in ("-h", "--help", "--version") for argument in arguments):
+        return list(arguments)
+    return ["serve", *arguments]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ecmp-exporter",
+        description="Probes every ECMP path of a BGP-announced service from outside and says, per node, what is wrong.",
+        epilog="Without a command it serves: ecmp-exporter --config.file=ecmp-exporter.yml",
+    )
+    parser.add_argument("--version", action="version", version=f"ecmp-exporter {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_serve(commands.add_parser("serve", help="probe all the time and serve metrics, status page and API"))
+    check = commands.add_parser("check", help="one full round, then the verdicts")
+    _add_common(check)
+    check.add_argument("--output", choices=("table", "json"), default="table")
+    check.set_defaults(run=_check)
+    explain = commands.add_parser("explain", help="the evidence behind a node's verdict, step by step")
+    explain.add_argument("node", metavar="NODE")
+    _add_common(explain)
+    explain.set_defaults(run=_explain)
+    routers = commands.add_parser("routers", help="neighbors, routes and FIB as parsed")
+    routers.add_argument("name", metavar="NAME", nargs="?")
+    _add_common(routers)
+    routers.set_defaults(run=_routers)
+    rehearsal = commands.add_parser("lab", help="the rehearsal network")
+    lab.cli.configure(rehearsal)
+    _add_logging(rehearsal)
+    rehearsal.set_defaults(run=lab.cli.run)
+    demo = commands.add_parser("demo", help="the outage in a rehearsal network, and the exporter that sees it")
+    lab.cli.configure_demo(demo)
+    _add_logging(demo)
+    demo.set_defaults(run=lab.cli.run_demo)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config.file", dest="config_file", type=Path, default=Path(DEFAULT_CONFIG), metavar="FILE")
+    _add_logging(parser)
+
+
+def _add_logging(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--log.level", dest="log_level", choices=LEVELS, default="info")
+    parser.add_argument("--log.format", dest="log_format", choices=FORMATS, default="logfmt")
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser)
+    parser.add_argument(
+        "--config.check", dest="config_check", action="store_true", help="check the configuration file, then exit"
+    )
+    parser.add_argument(
+        "--web.listen-address",
+        dest="listen",
+        action="append",
+        metavar="ADDRESS",
+        help=f"[HOST]:PORT to listen on, repeatable (default {DEFAULT_LISTEN})",
+    )
+    parser.add_argument(
+        "--web.systemd-socket",
+        dest="systemd_socket",
+        action="store_true",
+        help="use the listening sockets that the service manager hands over",
+    )
+    parser.add_argument("--web.route-prefix", dest="route_prefix", default="", metavar="PATH")
+    parser.add_argument("--web.external-url", dest="external_url", default="", metavar="URL")
+    parser.set_defaults(run=_serve)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    config = load(options.config_file)
+    if options.config_check:
+        print(f"{options.config_file}: ok, {_size(config)}")  # noqa: T201
+        return 0
+    return asyncio.run(
+        serve(
+            config,
+            options.config_file,
+            listen=options.listen or [DEFAULT_LISTEN],
+            systemd_socket=options.systemd_socket,
+            route_prefix=options.route_prefix,
+            external_url=options.external_url,
+        )
+    )
+
+
+def _check(options: argparse.Namespace) -> int:
+    config = load(options.config_file)
+    status = asyncio.run(_look(config, _status))
+    if options.output == "json":
+        json.dump(to_json(status), sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    else:
+        terminal.show_status(terminal.console(), status)
+    return 0 if status.all_ok else 1
+
+
+def _explain(options: argparse.Namespace) -> int:
+    config = load(options.config_file)
+    known = [node.name for node in config.nodes]
+    if options.node not in known:
+        print(f"no node {options.node!r}; there are {', '.join(known)}", file=sys.stderr)  # noqa: T201
+        return 2
+    return asyncio.run(_look(config, lambda monitor: _explained(monitor, options.node)))
+
+
+async def _explained(monitor: Monitor, node: str) -> int:
+    status = await _status(monitor)
+    show_explanation(terminal.console(), status, monitor.views, node)
+    own = next(one for one in status.nodes if one.name == node)
+    return 0 if own.verdict == "ok" else 1
+
+
+def _routers(options: argparse.Namespace) -> int:
+    config = load(options.config_file)
+    known = [router.name for router in config.routers]
+    if options.name is not None and options.name not in known:
+        print(f"no router {options.name!r}; there are {', '.join(known)}", file=sys.stderr)  # noqa: T201
+        return 2
+    return asyncio.run(_look(config, lambda monitor: _read_routers(monitor, options.name)))
+
+
+async def _read_routers(monitor: Monitor, name: str | None) -> int:
+    await monitor.resolve()
+    with terminal.console(stderr=True).status("asking the routers"):
+        await asyncio.gather(*(monitor.poll(one) for one in monitor.feeds if name in (None, one)))
+    chosen = [router for router in monitor.status().routers if name in (None, router.name)]
+    snapshots = {router: feed.snapshot for router, feed in monitor.feeds.items()}
+    terminal.show_routers(terminal.console(), chosen, snapshots)
+    return 0 if all(router.up for router in chosen) else 1
+
+
+async def _status(monitor: Monitor) -> Status:
+    with terminal.console(stderr=True).status("asking the routers and probing every path"):
+        await monitor.full_round()
+    return monitor.status()
+
+
+async def _look(config: Config, look: Callable[[Monitor], Awaitable[_T]]) -> _T:
+    """One look at everything, with all that was opened closed again."""
+    probers = Probers(__version__)
+    await probers.open()
+    monitor = Monitor(config, probers, __version__)
+    try:
+        return await look(monitor)
+    finally:
+        await monitor.close()
+        await probers.close()
+
+
+def _size(config: Config) -> str:
+    return f"{len(config.routers)} routers, {len(config.nodes)} nodes, {len(config.targets)} targets"

@@ -1,0 +1,331 @@
+"""From a configuration file to `Config`: every error at once, each with its line, place and mend."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from exporter.config import PLATFORMS_LATER, STEERING_LATER, Config, Module
+from exporter.durations import parse_duration
+from exporter.yamlfile import MAX_BYTES, Document, Location, Problem, parse, place_of
+from probes.table import NOT_YET, PROBERS
+from routers.platforms import PLATFORMS
+
+BUILT_IN_MODULES: Mapping[str, Mapping[str, Any]] = {
+    "http_2xx": {"prober": "http"},
+    "https_2xx": {"prober": "http", "http": {"fail_if_not_ssl": True}},
+    "ssh_banner": {"prober": "ssh"},
+}
+_IDENTITIES: Mapping[str, tuple[str, ...]] = {"http": ("body", "header"), "ssh": ("banner",)}
+_SECTIONS_LATER = {"kubernetes": "nodes and targets from the cluster's API"}
+
+
+class ConfigError(ValueError):
+    """The file cannot be used; `problems` are all that is wrong with it, in the order of the file."""
+
+    def __init__(self, path: str, problems: Iterable[Problem]) -> None:
+        self.path = path
+        self.problems = tuple(sorted(problems, key=lambda problem: problem.line))
+        super().__init__("\n".join(f"{path}: {problem}" for problem in self.problems))
+
+
+def load(path: Path) -> Config:
+    """Read and check a file. Raises ConfigError, for a file that cannot be read as well."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        text = raw.decode()
+    except OSError as error:
+        raise ConfigError(str(path), [Problem(0, "", f"cannot be read: {error.strerror}")]) from None
+    except UnicodeDecodeError:
+        raise ConfigError(str(path), [Problem(0, "", "is not UTF-8 text")]) from None
+    if len(raw) > MAX_BYTES:
+        raise ConfigError(str(path), [Problem(0, "", f"is larger than {MAX_BYTES >> 20} MiB")])
+    return loads(text, str(path))
+
+
+def loads(text: str, path: str = "configuration") -> Config:
+    """As `load`, from text."""
+    document = parse(text)
+    problems = list(document.problems)
+    if document.value is None and problems:
+        raise ConfigError(path, problems)
+    if not isinstance(document.value, dict):
+        raise ConfigError(path, [Problem(1, "", "must be a mapping with routers, nodes and targets")])
+    raw = dict(document.value)
+    for section, use in _SECTIONS_LATER.items():
+        if section in raw:
+            del raw[section]
+            problems.append(_problem(document, (section,), f"known, but not supported yet ({use})"))
+    modules, module_problems = _modules(document, raw.pop("modules", None))
+    problems += module_problems
+    problems += _cross_check(document, raw, modules)
+    config = None
+    try:
+        config = Config.model_validate({**raw, "modules": dict(modules)})
+    except ValidationError as error:
+        problems += _translate(document, error)
+    if problems or config is None:
+        raise ConfigError(path, _unique(problems))
+    return config
+
+
+def _modules(document: Document, raw: Any) -> tuple[dict[str, Module], list[Problem]]:
+    problems: list[Problem] = []
+    merged: dict[str, Any] = dict(BUILT_IN_MODULES)
+    if isinstance(raw, dict):
+        merged |= raw
+    elif raw is not None:
+        problems.append(
+            _problem(document, ("modules",), "must be a mapping from a module's name to its settings")
+        )
+    modules: dict[str, Module] = {}
+    for name, settings in merged.items():
+        try:
+            modules[name] = _module(name, settings)
+        except _ModuleError as error:
+            problems += [
+                _problem(document, ("modules", name, *location), message) for location, message in error.found
+            ]
+        except ValidationError as error:
+            prefix: Location = ("modules", name, settings["prober"])
+            problems += _translate(document, error, prefix, PROBERS[settings["prober"]].module)
+    return modules, problems
+
+
+class _ModuleError(Exception):
+    def __init__(self, *found: tuple[Location, str]) -> None:
+        self.found = found
+
+
+def _module(name: str, raw: Any) -> Module:
+    if not isinstance(raw, dict):
+        raise _ModuleError(((), "must be a mapping with prober"))
+    prober = raw.get("prober")
+    if isinstance(prober, str) and prober in NOT_YET:
+        raise _ModuleError((("prober",), f"{prober} is known to blackbox_exporter, but not supported yet"))
+    if not isinstance(prober, str) or prober not in PROBERS:
+        raise _ModuleError((("prober",), f"must be one of {_listed(PROBERS)}"))
+    found: list[tuple[Location, str]] = [
+        (
+            (key,),
+            f"unknown key{_guess(key, ['prober', 'timeout', prober])}; allowed here: prober, timeout, {prober}",
+        )
+        for key in raw
+        if key not in ("prober", "timeout", prober)
+    ]
+    timeout = None
+    if "timeout" in raw:
+        try:
+            timeout = parse_duration(raw["timeout"] if isinstance(raw["timeout"], str) else "")
+        except ValueError:
+            found.append((("timeout",), "write a duration with its unit, like 5s"))
+    if found:
+        raise _ModuleError(*found)
+    settings = raw.get(prober)
+    return Module(
+        name, prober, PROBERS[prober].module.model_validate({} if settings is None else settings), timeout
+    )
+
+
+def _cross_check(document: Document, raw: Mapping[str, Any], modules: Mapping[str, Module]) -> list[Problem]:
+    """What no section can see alone: names that are used twice, or used and not defined."""
+    problems: list[Problem] = []
+    for section in ("routers", "nodes", "targets"):
+        if raw.get(section) == []:
+            problems.append(_problem(document, (section,), "is empty; name at least one"))
+        problems += _repeated(document, section, _entries(raw, section), "name")
+    problems += _repeated_addresses(document, _entries(raw, "nodes"))
+    node_names = [str(node.get("name")) for _, node in _entries(raw, "nodes")]
+    declared = document.value.get("modules")
+    module_names = {*modules, *(declared if isinstance(declared, dict) else ())}
+    for index, target in _entries(raw, "targets"):
+        place: Location = ("targets", index)
+        module = target.get("module")
+        if isinstance(module, str) and module not in module_names:
+            message = f"no module {module!r}{_guess(module, module_names)}; there are {_listed(module_names)}"
+            problems.append(_problem(document, (*place, "module"), message))
+        problems += _node_references(document, place, target, node_names)
+        problems += _identity_fits(document, place, target, modules)
+        if _steering(raw) == "identity" and target.get("identity") is None:
+            problems.append(
+                _problem(document, place, "steering is identity, so every target needs an identity")
+            )
+    if _steering(raw) in STEERING_LATER:
+        message = f"{_steering(raw)} is known, but not supported yet; use auto, oracle or identity"
+        problems.append(_problem(document, ("probing", "steering"), message))
+    for index, router in _entries(raw, "routers"):
+        problems += _platform(document, ("routers", index), router)
+    return problems
+
+
+def _platform(document: Document, place: Location, router: Mapping[str, Any]) -> list[Problem]:
+    problems: list[Problem] = []
+    platform = router.get("platform")
+    if platform in PLATFORMS_LATER:
+        message = f"{platform} is known, but not supported yet; this version reads {_listed(PLATFORMS)}"
+        problems.append(_problem(document, (*place, "platform"), message))
+    elif isinstance(platform, str) and platform not in PLATFORMS:
+        problems.append(_problem(document, (*place, "platform"), f"must be one of {_listed(PLATFORMS)}"))
+    if "https" in router:
+        message = f"known, but not supported yet: platform {platform} is read over ssh or exec"
+        problems.append(_problem(document, (*place, "https"), message))
+    return problems
+
+
+def _node_references(
+    document: Document, place: Location, target: Mapping[str, Any], node_names: list[str]
+) -> list[Problem]:
+    problems: list[Problem] = []
+    named = target.get("nodes")
+    if named == []:
+        problems.append(_problem(document, (*place, "nodes"), "is empty; leave it out for every node"))
+    for position, name in enumerate(named if isinstance(named, list) else []):
+        if isinstance(name, str) and name not in node_names:
+            message = f"no node {name!r}{_guess(name, node_names)}; there are {_listed(node_names)}"
+            problems.append(_problem(document, (*place, "nodes", position), message))
+    identity = target.get("identity")
+    mapped = identity.get("map") if isinstance(identity, dict) else None
+    for value, name in (mapped if isinstance(mapped, dict) else {}).items():
+        if isinstance(name, str) and name not in node_names:
+            message = f"no node {name!r}{_guess(name, node_names)}; there are {_listed(node_names)}"
+            problems.append(_problem(document, (*place, "identity", "map", value), message))
+    return problems
+
+
+def _identity_fits(
+    document: Document, place: Location, target: Mapping[str, Any], modules: Mapping[str, Module]
+) -> list[Problem]:
+    identity, module = target.get("identity"), modules.get(str(target.get("module")))
+    if not isinstance(identity, dict) or module is None:
+        return []
+    if "host_key" in identity:
+        message = "known, but not supported yet; use header, body or banner"
+        return [_problem(document, (*place, "identity", "host_key"), message)]
+    fits = _IDENTITIES[module.prober]
+    wrong = [kind for kind in ("header", "body", "banner") if kind in identity and kind not in fits]
+    return [
+        _problem(
+            document,
+            (*place, "identity", kind),
+            f"prober {module.prober} has no {kind}; it can tell a node by {_listed(fits)}",
+        )
+        for kind in wrong
+    ]
+
+
+def _repeated(
+    document: Document, section: str, entries: list[tuple[int, dict[str, Any]]], key: str
+) -> list[Problem]:
+    seen: dict[str, int] = {}
+    problems: list[Problem] = []
+    for index, entry in entries:
+        value = entry.get(key)
+        if not isinstance(value, str):
+            continue
+        if value in seen:
+            message = f"{value!r} is already {section}[{seen[value]}]; each needs a {key} of its own"
+            problems.append(_problem(document, (section, index, key), message))
+        seen.setdefault(value, index)
+    return problems
+
+
+def _repeated_addresses(document: Document, nodes: list[tuple[int, dict[str, Any]]]) -> list[Problem]:
+    owner: dict[str, str] = {}
+    problems: list[Problem] = []
+    for index, node in nodes:
+        several = node.get("addresses")
+        for address in [node.get("address"), *(several if isinstance(several, list) else [])]:
+            if not isinstance(address, str):
+                continue
+            if address in owner:
+                place: Location = ("nodes", index, "addresses" if isinstance(several, list) else "address")
+                problems.append(
+                    _problem(document, place, f"{address} already belongs to node {owner[address]}")
+                )
+            owner.setdefault(address, str(node.get("name")))
+    return problems
+
+
+def _entries(raw: Mapping[str, Any], section: str) -> list[tuple[int, dict[str, Any]]]:
+    entries = raw.get(section)
+    if not isinstance(entries, list):
+        return []
+    return [(index, entry) for index, entry in enumerate(entries) if isinstance(entry, dict)]
+
+
+def _steering(raw: Mapping[str, Any]) -> Any:
+    probing = raw.get("probing")
+    return probing.get("steering") if isinstance(probing, dict) else None
+
+
+def _translate(
+    document: Document, error: ValidationError, prefix: Location = (), model: type[BaseModel] = Config
+) -> list[Problem]:
+    problems: list[Problem] = []
+    for found in error.errors(include_url=False, include_context=False, include_input=True):
+        location = prefix + tuple(found["loc"])
+        if found["type"] == "extra_forbidden":
+            allowed = _keys_at(model, found["loc"][:-1])
+            if location[-1] in ("https", "host_key"):
+                continue  # the cross check says more
+            message = f"unknown key{_guess(str(location[-1]), allowed)}; allowed here: {_listed(allowed)}"
+        elif found["type"] == "missing":
+            message = "is missing"
+        elif found["type"] == "literal_error":
+            if found["input"] in STEERING_LATER:
+                continue  # the cross check says more
+            message = found["msg"].replace("Input should be", "must be")
+        elif found["type"] in ("model_type", "dict_type"):
+            message = f"must be a mapping with {_listed(_keys_at(model, found['loc']))}"
+        else:
+            message = found["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        problems.append(_problem(document, location, message))
+    return problems
+
+
+def _keys_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
+    """The keys that the section at a location may have."""
+    current: type[BaseModel] = model
+    for part in location:
+        if not isinstance(part, str) or part not in current.model_fields:
+            continue
+        section = _section_in(current.model_fields[part].annotation)
+        if section is None:
+            return []
+        current = section
+    return [field.alias or name for name, field in current.model_fields.items()]
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if typing.get_origin(annotation) in (tuple, list, dict, typing.Union, types.UnionType):
+        for part in typing.get_args(annotation):
+            section = _section_in(part)
+            if section is not None:
+                return section
+    return None
+
+
+def _problem(document: Document, location: Location, message: str) -> Problem:
+    return Problem(document.line_of(location), place_of(location), message)
+
+
+def _unique(problems: list[Problem]) -> list[Problem]:
+    return list(dict.fromkeys(problems))
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _guess(name: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -1,0 +1,197 @@
+"""The join: what a router says, sorted by the path that it speaks of. Pure.
+
+Routes belong to a node by the peer that they came from, next hops in the FIB by the node's address, the
+router's neighbor table or, for an IPv6 next hop, the peer that announced it; never by spelling alone.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from exporter.expected import Expected, Node, Target
+from routers.lookup import addresses_of
+from routers.model import IPV6, NextHop, Route, Session, SessionState, Snapshot, canonical, family_of
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """A next hop in use for a VIP. `via` names the path: the node's name, or the address of a stranger."""
+
+    via: str
+    node: str | None
+    address: str
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a router says of one path to a VIP through an expected node. None: it did not say.
+
+    `configured` is false when no neighbor has an address of the node and no route of another peer leads
+    to it; `dynamic` when a dynamic-neighbor range covers it.
+    """
+
+    node: Node
+    configured: bool | None
+    dynamic: bool
+    session: Session | None
+    routes: tuple[Route, ...] | None
+    forwarded: bool | None
+    next_hop: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class VipEvidence:
+    """What a router says of one VIP. `hops` are the next hops in use, None if the router did not say."""
+
+    hops: tuple[Hop, ...] | None
+    nodes: Mapping[str, Evidence]
+    announced: int | None
+
+    @property
+    def vias(self) -> frozenset[str] | None:
+        return None if self.hops is None else frozenset(hop.via for hop in self.hops)
+
+
+@dataclass(frozen=True, slots=True)
+class RouterView:
+    """A snapshot with its sessions sorted by node, once for all VIPs."""
+
+    snapshot: Snapshot
+    sessions: Mapping[str, tuple[Session, ...]]
+    dynamic: frozenset[str]
+    usual_remote_as: int | None
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, expected: Expected) -> Self:
+        sessions: dict[str, tuple[Session, ...]] = {}
+        for session in snapshot.sessions or ():
+            node = expected.node_at(_canonical_all([session.address]))
+            if node is not None:
+                sessions[node.name] = (*sessions.get(node.name, ()), session)
+        ranges = _networks(snapshot.dynamic_ranges)
+        dynamic = frozenset(node.name for node in expected.nodes.values() if _covered(ranges, node))
+        return cls(snapshot, sessions, dynamic, _usual_remote_as(snapshot))
+
+
+def of_vip(view: RouterView, expected: Expected, target: Target, vip: str) -> VipEvidence:
+    """Sort all that a snapshot holds on one VIP by the expected nodes of a target."""
+    hops = _hops(view.snapshot, expected, vip)
+    by_node = None if hops is None else {hop.node: hop for hop in hops if hop.node is not None}
+    routes = _routes(view.snapshot, expected, vip)
+    nodes: dict[str, Evidence] = {}
+    for name in target.nodes:
+        node = expected.nodes[name]
+        own = None if routes is None else routes.get(name, ())
+        hop = None if by_node is None else by_node.get(name)
+        sessions = view.sessions.get(name, ())
+        nodes[name] = Evidence(
+            node=node,
+            configured=None if view.snapshot.sessions is None else bool(sessions or own),
+            dynamic=name in view.dynamic,
+            session=min(sessions, key=lambda session: _preference(session, family_of(vip)), default=None),
+            routes=own,
+            forwarded=None if by_node is None else hop is not None,
+            next_hop=hop.address if hop is not None else node.address_for(vip),
+        )
+    return VipEvidence(hops, nodes, _announced(nodes, routes))
+
+
+def _hops(snapshot: Snapshot, expected: Expected, vip: str) -> tuple[Hop, ...] | None:
+    if vip not in snapshot.fib:
+        return None
+    entry = snapshot.fib[vip]
+    hops: dict[str, Hop] = {}
+    for next_hop in entry.next_hops if entry is not None else ():
+        if next_hop.address is None or not next_hop.usable:
+            continue
+        address = canonical(next_hop.address)
+        node = expected.node_at((address,)) or _node_behind(snapshot, expected, vip, next_hop)
+        via = node.name if node is not None else address
+        hops.setdefault(via, Hop(via, node.name if node is not None else None, address, next_hop.weight))
+    return tuple(hops.values())
+
+
+def _routes(snapshot: Snapshot, expected: Expected, vip: str) -> dict[str, tuple[Route, ...]] | None:
+    """A VIP's routes by node: by the peer, and where the peer is no node (a route reflector) by the next hop."""
+    if vip not in snapshot.routes:
+        return None
+    by_node: dict[str, tuple[Route, ...]] = {}
+    for route in snapshot.routes[vip]:
+        node = expected.node_at(_canonical_all([route.peer])) if route.peer is not None else None
+        if node is None:
+            node = expected.node_at(_canonical_all(route.next_hops))
+        if node is not None:
+            by_node[node.name] = (*by_node.get(node.name, ()), route)
+    return by_node
+
+
+def _announced(nodes: Iterable[str], routes: Mapping[str, tuple[Route, ...]] | None) -> int | None:
+    if routes is None:
+        return None
+    return sum(any(route.valid and not route.filtered for route in routes.get(name, ())) for name in nodes)
+
+
+def _preference(session: Session, family: int) -> tuple[bool, bool, bool]:
+    """Of a node's sessions, the one that should carry the family first; the working one before the others."""
+    carries = session.families is None or family in session.families
+    spoken = next((family_of(text) for text in _canonical_all([session.address])), None)
+    return (not carries, spoken != family, session.state is not SessionState.ESTABLISHED)
+
+
+def _usual_remote_as(snapshot: Snapshot) -> int | None:
+    """The AS number of most neighbors that work, else of most neighbors, else the router's own."""
+    sessions = snapshot.sessions or ()
+    for group in ([one for one in sessions if one.state is SessionState.ESTABLISHED], list(sessions)):
+        numbers = [session.remote_as for session in group if session.remote_as]
+        if numbers:
+            return max(sorted(set(numbers)), key=numbers.count)
+    return snapshot.local_as
+
+
+def _node_behind(snapshot: Snapshot, expected: Expected, vip: str, next_hop: NextHop) -> Node | None:
+    """The node behind a next hop that is none of its configured addresses: the same MAC, else the same peer."""
+    (address,) = _canonical_all([next_hop.address or ""]) or (None,)
+    if address is None or family_of(address) != IPV6:
+        return None
+    node = expected.node_at(addresses_of(snapshot, next_hop))
+    if node is not None:
+        return node
+    peers = {
+        peer
+        for route in snapshot.routes.get(vip, ())
+        if route.peer is not None and not route.filtered and address in _canonical_all(route.next_hops)
+        for peer in _canonical_all([route.peer])
+    }
+    node = expected.node_at(peers) if len(peers) == 1 else None
+    if node is None:
+        return None
+    return node if ipaddress.ip_address(address).is_link_local or node.address_for(vip) is None else None
+
+
+def _networks(ranges: Iterable[str]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    networks = []
+    for text in ranges:
+        try:
+            networks.append(ipaddress.ip_network(text, strict=False))
+        except ValueError:
+            continue  # a parser let something through that is no prefix; it covers nobody
+    return networks
+
+
+def _covered(networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network], node: Node) -> bool:
+    return any(ipaddress.ip_address(address) in network for network in networks for address in node.addresses)
+
+
+def _canonical_all(addresses: Iterable[str]) -> tuple[str, ...]:
+    """The canonical forms; a text that is no address (an unnumbered neighbor's interface) is left out."""
+    found = []
+    for address in addresses:
+        try:
+            found.append(canonical(address))
+        except ValueError:
+            continue
+    return tuple(found)

@@ -1,0 +1,107 @@
+"""One router as the monitor knows it: how it is asked, its last snapshot, and why there is none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from exporter.config import Router
+from routers.exec import ExecTransport
+from routers.model import NextHop, OracleFlow, Query, Snapshot
+from routers.platforms import PLATFORMS
+from routers.reader import ask_oracle, take_snapshot
+from routers.ssh import SshSettings, SshTransport
+from routers.transport import RouterError, Transport
+
+_STALE_AFTER_POLLS = 3
+_LONGEST_QUERY = 10.0  # seconds
+_SECRET_BYTES = 4096
+
+
+class RouterFeed:
+    """Asks one router. Nothing here raises for what the router does: `error` says what went wrong."""
+
+    def __init__(self, config: Router) -> None:
+        self.config = config
+        self.platform = PLATFORMS[config.platform]
+        self.snapshot: Snapshot | None = None
+        self.error: str | None = None
+        self.query_seconds: float | None = None
+        self._transport: Transport | None = None
+
+    async def poll(self, query: Query) -> bool:
+        """Take a snapshot. True if there is a new one, else `error` says why not (and the old one stays)."""
+        begun = time.monotonic()
+        try:
+            self.snapshot = await take_snapshot(
+                self.config.name,
+                self.platform,
+                self._connected(),
+                query,
+                time.time,
+                timeout_seconds=self._timeout,
+            )
+            self.error = None
+        except (RouterError, OSError, ValueError) as error:
+            self.error = str(error)
+            return False
+        finally:
+            self.query_seconds = time.monotonic() - begun
+        return True
+
+    async def ask_oracle(self, flows: Sequence[OracleFlow]) -> Mapping[OracleFlow, NextHop]:
+        """The next hop of each flow, as far as the router tells; nothing if it cannot be asked."""
+        if not (self.platform.HAS_LINUX_ORACLE and flows):
+            return {}
+        try:
+            return await ask_oracle(self._connected(), flows, timeout_seconds=self._timeout)
+        except (RouterError, OSError, ValueError) as error:
+            self.error = str(error)
+            return {}
+
+    def trouble(self, now: float) -> str | None:
+        """Why the snapshot cannot be used at `now` (seconds since the epoch); None if it can."""
+        if self.snapshot is None:
+            return self.error or "it has not answered yet"
+        age = now - self.snapshot.taken_at
+        if age <= _STALE_AFTER_POLLS * self.config.poll_interval + self._timeout:
+            return None
+        return f"its last answer is {age:.0f} s old" + (f" ({self.error})" if self.error else "")
+
+    async def close(self) -> None:
+        if self._transport is not None:
+            await self._transport.close()
+            self._transport = None
+
+    @property
+    def _timeout(self) -> float:
+        return min(_LONGEST_QUERY, max(2.0, self.config.poll_interval))
+
+    def _connected(self) -> Transport:
+        if self._transport is None:
+            self._transport = _transport(self.config)
+        return self._transport
+
+
+def _transport(config: Router) -> Transport:
+    if config.exec is not None:
+        return ExecTransport(config.exec.prefix)
+    if config.ssh is None:
+        raise ValueError(f"router {config.name} has no transport")
+    ssh = config.ssh
+    return SshTransport(
+        SshSettings(
+            host=ssh.host,
+            port=ssh.port,
+            username=ssh.username,
+            client_keys=tuple(str(Path(key).expanduser()) for key in ssh.client_keys),
+            known_hosts=str(Path(ssh.known_hosts).expanduser()),
+            password=_secret(ssh.password_file) if ssh.password_file is not None else None,
+        )
+    )
+
+
+def _secret(path: str) -> str:
+    with Path(path).expanduser().open(encoding="utf-8") as file:
+        return file.read(_SECRET_BYTES).strip()

@@ -1,0 +1,220 @@
+"""The metrics of DESIGN.md section 8, rendered from one status. Pure: no state is kept between scrapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from exporter.status import DURATION_BUCKETS, PathStatus, Status
+from exporter.steering import Method
+from routers.model import SessionState
+
+_PATH = ("target", "vip", "port", "router", "node", "next_hop")
+
+
+@dataclass(frozen=True, slots=True)
+class Reloads:
+    """How the last reading of the configuration file went; the time is in seconds since the epoch."""
+
+    successful: bool
+    last_success: float
+
+
+def render(status: Status, reloads: Reloads, accept: str) -> tuple[bytes, str]:
+    """The exposition for an Accept header, text or OpenMetrics, and its content type."""
+    registry = CollectorRegistry()
+    registry.register(_StatusCollector(status, reloads))
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type
+
+
+class _StatusCollector(Collector):
+    def __init__(self, status: Status, reloads: Reloads) -> None:
+        self._status = status
+        self._reloads = reloads
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _paths(self._status.paths)
+        yield from _nodes(self._status)
+        yield from _targets(self._status)
+        yield from _routers(self._status)
+        yield from _itself(self._status, self._reloads)
+
+    def describe(self) -> list[Metric]:
+        return []  # a collector that is asked once needs no check for repeated names
+
+
+def _paths(paths: Iterable[PathStatus]) -> Iterator[Metric]:
+    up = _gauge("ecmp_path_up", "Whether the last probe through the path succeeded.", _PATH)
+    verdict = _gauge("ecmp_path_verdict_info", "The verdict on the path.", (*_PATH, "verdict"))
+    probes = _counter("ecmp_path_probes", "Probes sent through the path.", _PATH)
+    failures = _counter(
+        "ecmp_path_probe_failures", "Probes through the path that failed, by reason.", (*_PATH, "reason")
+    )
+    phase = _gauge("ecmp_path_probe_phase_seconds", "Duration of each phase of the last probe.", (*_PATH, "phase"))
+    success = _gauge("ecmp_path_last_success_timestamp_seconds", "When a probe last succeeded.", _PATH)
+    installed = _gauge(
+        "ecmp_next_hop_installed",
+        "Whether the router forwards the VIP to the next hop.",
+        ("router", "vip", "next_hop", "node"),
+    )
+    hops: dict[tuple[str, ...], bool] = {}  # by the labels of `installed`
+    for path in paths:
+        labels: tuple[str, ...] = (
+            path.target,
+            path.vip,
+            str(path.port),
+            path.router,
+            path.node or "",
+            path.next_hop or "",
+        )
+        verdict.add_metric((*labels, path.verdict.value), 1)
+        probes.add_metric(labels, path.tally.probes)
+        for reason, count in path.tally.failures.items():
+            failures.add_metric((*labels, reason.value), count)
+        if path.result is not None:
+            up.add_metric(labels, path.result.success)
+            for name, seconds in path.result.phases.items():
+                phase.add_metric((*labels, name), seconds)
+        if path.tally.last_success is not None:
+            success.add_metric(labels, path.tally.last_success)
+        if path.fib is not None:
+            labels = (path.router, path.vip, path.next_hop or "", path.node or "")
+            hops[labels] = hops.get(labels, False) or path.fib == "installed"
+    for hop, there in hops.items():
+        installed.add_metric(hop, there)
+    yield from (up, verdict, probes, failures, phase, success, installed)
+
+
+def _nodes(status: Status) -> Iterator[Metric]:
+    ratio = _gauge("ecmp_node_reachability_ratio", "Paths that are ok per path that is expected.", ("node",))
+    verdict = _gauge("ecmp_node_verdict_info", "The verdict on the node.", ("node", "verdict"))
+    direct = _gauge("ecmp_node_direct_up", "Whether the node answers directly, past BGP.", ("node",))
+    reached = _gauge(
+        "ecmp_node_last_reachable_timestamp_seconds", "When a path through the node last worked.", ("node",)
+    )
+    duration = HistogramMetricFamily(
+        "ecmp_node_probe_duration_seconds", "Duration of probes through the node.", labels=("node", "prober")
+    )
+    for node in status.nodes:
+        if node.paths_expected:
+            ratio.add_metric((node.name,), node.paths_ok / node.paths_expected)
+        verdict.add_metric((node.name, node.verdict.value), 1)
+        if node.direct is not None:
+            direct.add_metric((node.name,), node.direct)
+        if node.last_reachable is not None:
+            reached.add_metric((node.name,), node.last_reachable)
+    for one in status.durations:
+        total = 0
+        buckets: list[tuple[str, float]] = []
+        for bound, count in zip((*map(str, DURATION_BUCKETS), "+Inf"), one.counts, strict=True):
+            total += count
+            buckets.append((bound, total))
+        duration.add_metric((one.node, one.prober), buckets, one.total)
+    yield from (ratio, verdict, direct, reached, duration)
+
+
+def _targets(status: Status) -> Iterator[Metric]:
+    hops = _gauge(
+        "ecmp_target_next_hops",
+        "Next hops of a VIP that reach each stage on the way from expected to ok.",
+        ("target", "vip", "router", "stage"),
+    )
+    verdict = _gauge("ecmp_target_verdict_info", "The verdict on the target.", ("target", "verdict"))
+    answers = _gauge("ecmp_target_dns_answers", "Addresses that the target's name stands for.", ("target",))
+    success = _gauge("ecmp_target_dns_success", "Whether the last look-up of the target's name worked.", ("target",))
+    method = _gauge("ecmp_steering_info", "The steering method in use.", ("target", "vip", "router", "method"))
+    for target in status.targets:
+        verdict.add_metric((target.name, target.verdict.value), 1)
+        if target.dns_success is not None:
+            answers.add_metric((target.name,), len(target.vips))
+            success.add_metric((target.name,), target.dns_success)
+        for stage in target.stages:
+            stages: Mapping[str, int | None] = {
+                "expected": stage.expected,
+                "announced": stage.announced,
+                "installed": stage.installed,
+                "exercised": stage.exercised,
+                "ok": stage.ok,
+            }
+            for name, count in stages.items():
+                if count is not None:
+                    hops.add_metric((target.name, stage.vip, stage.router, name), count)
+        in_use = {(path.vip, path.router): path.method for path in target.paths if path.method is not None}
+        for (vip, router), name in in_use.items():
+            if name != Method.NONE:
+                method.add_metric((target.name, vip, router, name), 1)
+    yield from (hops, verdict, answers, success, method)
+
+
+def _routers(status: Status) -> Iterator[Metric]:
+    up = _gauge("ecmp_router_up", "Whether the router answered when it was last asked.", ("router",))
+    taken = _gauge("ecmp_router_snapshot_timestamp_seconds", "When the router's tables were last read.", ("router",))
+    query = _gauge("ecmp_router_query_duration_seconds", "How long the last reading took.", ("router",))
+    agreement = _gauge(
+        "ecmp_steering_oracle_agreement_ratio",
+        "Share of flows for which the router's own answer agreed with what was observed.",
+        ("router",),
+    )
+    configured = _gauge(
+        "ecmp_bgp_neighbor_configured", "Whether the expected node is a BGP neighbor.", ("router", "node")
+    )
+    labels = ("router", "neighbor", "node")
+    session_up = _gauge("ecmp_bgp_session_up", "Whether the BGP session is Established.", labels)
+    since = _gauge("ecmp_bgp_session_established_timestamp_seconds", "When the session came up.", labels)
+    prefixes = _gauge("ecmp_bgp_prefixes_received", "Prefixes received over the session.", labels)
+    for router in status.routers:
+        up.add_metric((router.name,), router.up)
+        if router.taken_at is not None:
+            taken.add_metric((router.name,), router.taken_at)
+        if router.query_seconds is not None:
+            query.add_metric((router.name,), router.query_seconds)
+        if router.oracle_agreement is not None:
+            agreement.add_metric((router.name,), router.oracle_agreement)
+        for node, there in router.configured.items():
+            configured.add_metric((router.name, node), there)
+        for session, owner in router.sessions:
+            values = (router.name, session.address, owner or "")
+            if session.state is not SessionState.UNKNOWN:
+                session_up.add_metric(values, session.state is SessionState.ESTABLISHED)
+            if session.established_at is not None:
+                since.add_metric(values, session.established_at)
+            if session.prefixes_received:
+                prefixes.add_metric(values, sum(session.prefixes_received.values()))
+    yield from (up, taken, query, agreement, configured, session_up, since, prefixes)
+
+
+def _itself(status: Status, reloads: Reloads) -> Iterator[Metric]:
+    build = InfoMetricFamily("ecmp_exporter_build", "The version that runs.")
+    build.add_metric((), {"version": status.version})
+    successful = _gauge("ecmp_exporter_config_last_reload_successful", "Whether the last reload worked.", ())
+    successful.add_metric((), reloads.successful)
+    last = _gauge("ecmp_exporter_config_last_reload_success_timestamp_seconds", "When a reload last worked.", ())
+    last.add_metric((), reloads.last_success)
+    ended = _gauge("ecmp_exporter_last_round_timestamp_seconds", "When a round of probes last ended.", ())
+    if status.last_round is not None:
+        ended.add_metric((), status.last_round)
+    missed = _counter("ecmp_exporter_rounds_missed", "Rounds that did not start because the one before ran.", ())
+    missed.add_metric((), status.rounds_missed)
+    yield from (build, successful, last, ended, missed)
+
+
+def _gauge(name: str, text: str, labels: tuple[str, ...]) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, labels=labels)
+
+
+def _counter(name: str, text: str, labels: tuple[str, ...]) -> CounterMetricFamily:
+    return CounterMetricFamily(name, text, labels=labels)
+
+

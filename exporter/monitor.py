@@ -1,0 +1,340 @@
+"""The straight line of a round: expected state and router snapshot -> path map -> probes -> verdicts.
+
+What a round saw is judged only when a later snapshot shows that the router's next hops did not change
+while it ran; else the round is thrown away and made again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from exporter.board import Board
+from exporter.conclude import Standpoint
+from exporter.config import Config, Module
+from exporter.config import Target as TargetConfig
+from exporter.coverage import flows_per_path
+from exporter.endpoint import Endpoint, Round
+from exporter.evidence import RouterView, VipEvidence, of_vip
+from exporter.expected import Expected, from_config
+from exporter.feed import RouterFeed
+from exporter.local import crosses, local_source
+from exporter.names import Names
+from exporter.pathmap import PathMap
+from exporter.status import Status
+from exporter.steering import Agreement, Means
+from probes.direct import check_all
+from probes.flow import ephemeral_ports
+from probes.model import Flow, Identity, Outcome, Request
+from probes.ports import REST_SECONDS, Source, candidates
+from probes.table import Probers
+from routers.model import OracleFlow, Query, canonical, family_of
+
+MAX_PROBES_AT_ONCE = 512
+_PLACE = tuple[str, str, str]
+"""(router, target, vip): an endpoint behind one router."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """All that one endpoint's round needs to know of its surroundings."""
+
+    place: _PLACE
+    target: TargetConfig
+    module: Module
+    evidence: VipEvidence | None
+
+
+class Monitor:
+    """Asks, probes and judges; everything published is `status()`."""
+
+    def __init__(self, config: Config, probers: Probers, version: str) -> None:
+        self.config = config
+        self.feeds: dict[str, RouterFeed] = {}
+        self.views: dict[str, RouterView] = {}
+        self.trust: dict[tuple[str, int], Agreement] = {}
+        self.endpoints: dict[_PLACE, Endpoint] = {}
+        self.board = Board(version)
+        self._probers = probers
+        self._names = Names()
+        self._pending: dict[_PLACE, Round] = {}
+        self._running: dict[str, asyncio.Lock] = {}
+        self._slots = asyncio.Semaphore(MAX_PROBES_AT_ONCE)
+        self._expected = Expected({}, {})
+        self.configure(config)
+
+    def configure(self, config: Config) -> list[RouterFeed]:
+        """Take over a configuration; what it leaves unchanged is kept. Returns the feeds to be closed."""
+        old = self.feeds
+        self.config = config
+        self.feeds = {
+            router.name: old[router.name]
+            if router.name in old and old[router.name].config == router
+            else RouterFeed(router)
+            for router in config.routers
+        }
+        self.views = {name: view for name, view in self.views.items() if self.feeds.get(name) is old[name]}
+        self._expect()
+        self._targets = {target.name: target for target in config.targets}
+        return [feed for name, feed in old.items() if self.feeds.get(name) is not feed]
+
+    @property
+    def expected(self) -> Expected:
+        return self._expected
+
+    def status(self) -> Status:
+        """The immutable snapshot that everything published comes from."""
+        return self.board.status(self._expected, self.feeds, self.views, self.trust, time.time())
+
+    async def resolve(self) -> None:
+        """Look up the targets that are given by name; an answer that fails leaves their last VIPs."""
+        if await self._names.refresh([target.address for target in self.config.targets], time.time()):
+            self._expect()
+
+    async def poll(self, name: str) -> list[str]:
+        """Ask one router, then judge what waited for its answer. Returns the targets to be probed again."""
+        feed = self.feeds[name]
+        query = Query(
+            vips=tuple(
+                dict.fromkeys(vip for target in self._expected.targets.values() for vip in target.vips)
+            ),
+            node_addresses=tuple(self._expected.owners),
+        )
+        fresh = await feed.poll(query)
+        if fresh and feed.snapshot is not None:
+            self.views[name] = RouterView.of(feed.snapshot, self._expected)
+        again = self._settle(name)
+        for target in self._expected.targets:
+            self._judge(target)
+            await asyncio.sleep(0)
+        return again
+
+    async def check_nodes(self) -> None:
+        """Make every node's direct check."""
+        results = await check_all(self._expected.owners, self.config.probing.timeout)
+        self.board.direct = {
+            name: _any_alive([results[address].alive for address in node.addresses])
+            for name, node in self._expected.nodes.items()
+        }
+
+    async def round(self, name: str) -> None:
+        """Probe every path of one target. Never two rounds of one target at a time."""
+        async with self._running.setdefault(name, asyncio.Lock()):
+            jobs = self._jobs(name)
+            rounds = await asyncio.gather(*(self._endpoint_round(job) for job in jobs))
+            for job, finished in zip(jobs, rounds, strict=True):
+                if finished is None:
+                    self.board.forget(job.place)
+                elif job.evidence is None:
+                    self._commit(job.place, finished)
+                else:
+                    self._pending[job.place] = finished
+            self.board.round_ended(time.time())
+            self._judge(name)
+
+    async def full_round(self) -> None:
+        """From nothing to verdicts: ask, probe, ask again. Targets that can check an oracle go first."""
+        await asyncio.gather(self.resolve(), self.check_nodes())
+        await self._poll_all()
+        telling = [target.name for target in self.config.targets if target.identity is not None]
+        others = [target.name for target in self.config.targets if target.identity is None]
+        again = [telling, others]
+        for _ in range(2):
+            for wave in again:
+                if wave:
+                    await asyncio.gather(*(self.round(name) for name in wave))
+                    moved = await self._poll_all()
+                    again = [moved]
+            if not again[0]:
+                return
+
+    async def close(self) -> None:
+        await asyncio.gather(*(feed.close() for feed in self.feeds.values()))
+
+    async def _poll_all(self) -> list[str]:
+        found = await asyncio.gather(*(self.poll(name) for name in self.feeds))
+        return sorted(set(itertools.chain.from_iterable(found)))
+
+    def _expect(self) -> None:
+        vips = {target.name: self._names.vips(target.address) for target in self.config.targets}
+        self._expected = from_config(self.config, vips)
+        self.views = {name: RouterView.of(view.snapshot, self._expected) for name, view in self.views.items()}
+        places = {
+            (router, name, vip)
+            for router in self.feeds
+            for name, target in self._expected.targets.items()
+            for vip in target.vips
+        }
+        self.endpoints = {place: found for place, found in self.endpoints.items() if place in places}
+        self._pending = {place: found for place, found in self._pending.items() if place in places}
+        self.board.keep(places, self._expected)
+
+    def _jobs(self, name: str) -> list[_Job]:
+        target = self._expected.targets[name]
+        config = self._targets[name]
+        module = self.config.modules[config.module]
+        jobs: list[_Job] = []
+        for router, feed in self.feeds.items():
+            known = feed.trouble(time.time()) is None and router in self.views
+            for vip in target.vips:
+                if not crosses(feed.config, self.config.routers, vip):
+                    continue
+                evidence = of_vip(self.views[router], self._expected, target, vip) if known else None
+                if evidence is not None and evidence.hops is None:
+                    evidence = None
+                jobs.append(_Job((router, name, vip), config, module, evidence))
+        return jobs
+
+    async def _endpoint_round(self, job: _Job) -> Round | None:
+        """One endpoint's round; None when the router forwards the VIP nowhere, so there is no path to probe."""
+        router, name, vip = job.place
+        endpoint = self.endpoints.get(job.place)
+        if endpoint is None:
+            endpoint = self.endpoints[job.place] = Endpoint(self._path_map(job.place))
+        senses = _Senses(self, job)
+        if job.evidence is None:
+            last = [via for via, _ in endpoint.map.basis]
+            vias = last or list(self._expected.targets[name].nodes)
+            return await endpoint.blind_round(vias, senses, has_identity=job.target.identity is not None)
+        if not job.evidence.hops:
+            return None
+        means = Means(
+            next_hops=len(job.evidence.hops),
+            wanted=self.config.probing.steering,
+            has_oracle=self.feeds[router].platform.HAS_LINUX_ORACLE,
+            has_identity=job.target.identity is not None,
+            checkable=self._checkable(router, family_of(vip)),
+        )
+        return await endpoint.round(job.evidence.hops, means, self._trust(router, vip), senses)
+
+    def _checkable(self, router: str, family: int) -> bool:
+        """Whether some target could show, on two next hops or more, if the router's oracle is right."""
+        return any(
+            place[0] == router
+            and family_of(place[2]) == family
+            and len(endpoint.map.basis) > 1
+            and self._targets[place[1]].identity is not None
+            for place, endpoint in self.endpoints.items()
+        )
+
+    def _path_map(self, place: _PLACE) -> PathMap:
+        _, name, vip = place
+        probing = self.config.probing
+        own = [address for address in probing.source_addresses if family_of(address) == family_of(vip)]
+        addresses: Sequence[str | None] = own or [None]
+        avoid = ephemeral_ports()
+        limit = flows_per_path(probing.interval, REST_SECONDS)
+        return PathMap(lambda: candidates(addresses, probing.source_ports, f"{name} {vip}", avoid), limit)
+
+    def _trust(self, router: str, vip: str) -> Agreement:
+        return self.trust.setdefault((router, family_of(vip)), Agreement())
+
+    def _settle(self, router: str) -> list[str]:
+        """Commit the rounds that this router's new snapshot confirms; name the targets of the others."""
+        again: list[str] = []
+        feed = self.feeds[router]
+        usable = feed.trouble(time.time()) is None
+        for place, finished in list(self._pending.items()):
+            if place[0] != router:
+                continue
+            if not usable:
+                self._commit(place, self._pending.pop(place))
+                continue
+            view = self.views[router]
+            if view.snapshot.taken_at < finished.ended:
+                continue
+            del self._pending[place]
+            hops = of_vip(view, self._expected, self._expected.targets[place[1]], place[2]).hops
+            if hops is None or tuple((hop.via, hop.weight) for hop in hops) == finished.basis:
+                self._commit(place, finished)
+            else:
+                again.append(place[1])
+        return again
+
+    def _commit(self, place: _PLACE, finished: Round) -> None:
+        self._trust(place[0], place[2]).record(finished.oracle_checks)
+        self.board.commit(place, finished, self.config.modules[self._targets[place[1]].module].prober)
+
+    def _judge(self, name: str) -> None:
+        target = self._expected.targets.get(name)
+        if target is None:
+            return
+        now = time.time()
+        oldest = now - 4 * self.config.probing.interval - 4 * self.config.probing.timeout
+        standpoints = [
+            Standpoint(
+                router=router,
+                view=self.views.get(router),
+                trouble=feed.trouble(now),
+                crossed=all(crosses(feed.config, self.config.routers, vip) for vip in target.vips),
+                exercises={vip: self.board.exercise((router, name, vip), oldest) for vip in target.vips},
+            )
+            for router, feed in self.feeds.items()
+        ]
+        self.board.judge(self._expected, target, standpoints, now, self._names.success(target.address))
+
+    async def probe(self, job: _Job, source: Source) -> Outcome:
+        """One probe of an endpoint from a pinned source, at most MAX_PROBES_AT_ONCE together."""
+        identity = job.target.identity
+        request = Request(
+            flow=Flow(job.place[2], job.target.port, source.address, source.port),
+            host=job.target.address,
+            timeout_seconds=job.module.timeout or self.config.probing.timeout,
+            identity=None if identity is None else Identity(identity.kind, identity.rule),
+        )
+        async with self._slots:
+            return await self._probers.probe(job.module.prober, request, job.module.settings)
+
+    async def ask_oracle(self, job: _Job, sources: Sequence[Source]) -> Mapping[Source, str]:
+        """The via of each source's flow, as far as the router tells."""
+        router, _, vip = job.place
+        default = local_source(vip)
+        flows: dict[OracleFlow, Source] = {}
+        for source in sources:
+            address = source.address or default
+            if address is not None:
+                flows[OracleFlow(canonical(address), source.port, vip, job.target.port)] = source
+        answers = await self.feeds[router].ask_oracle(list(flows))
+        vias = {hop.address: hop.via for hop in (job.evidence.hops or ())} if job.evidence is not None else {}
+        found: dict[Source, str] = {}
+        for flow, next_hop in answers.items():
+            via = vias.get(canonical(next_hop.address)) if next_hop.address is not None else None
+            if via is not None:
+                found[flows[flow]] = via
+        return found
+
+    def named(self, job: _Job, outcome: Outcome) -> str | None:
+        """The node that an answer names; None if it names none that is known."""
+        if outcome.identity is None or job.target.identity is None:
+            return None
+        name = job.target.identity.map.get(outcome.identity, outcome.identity)
+        return name if name in self._expected.nodes else None
+
+
+class _Senses:
+    """A round's outside, for one endpoint."""
+
+    def __init__(self, monitor: Monitor, job: _Job) -> None:
+        self._monitor = monitor
+        self._job = job
+
+    def now(self) -> float:
+        return time.time()
+
+    async def probe(self, source: Source) -> Outcome:
+        return await self._monitor.probe(self._job, source)
+
+    def named(self, outcome: Outcome) -> str | None:
+        return self._monitor.named(self._job, outcome)
+
+    async def ask_oracle(self, sources: Sequence[Source]) -> Mapping[Source, str]:
+        return await self._monitor.ask_oracle(self._job, sources)
+
+
+def _any_alive(answers: Sequence[bool | None]) -> bool | None:
+    if any(answers):
+        return True
+    return False if any(answer is False for answer in answers) else None

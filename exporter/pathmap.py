@@ -1,0 +1,98 @@
+"""Which flows to one VIP and port take which next hop. No I/O; time is an argument.
+
+The map holds only while the router forwards to the same next hops in the same order and weights (its
+basis): a change of these moves flows, and what was learned before says nothing of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from probes.ports import REST_SECONDS, Source
+
+Basis = tuple[tuple[str, int], ...]
+"""(via, weight) of each next hop, in the FIB's order."""
+
+_NEVER = float("-inf")
+
+
+class PathMap:
+    """The flows known for each next hop of one endpoint, and when each was last used.
+
+    `candidates` starts the flows that may be tried, always in the same order; `limit` is how many flows
+    are kept for one next hop.
+    """
+
+    __slots__ = ("_candidates", "_coming", "_last", "_vias", "basis", "learned_at", "limit")
+
+    def __init__(self, candidates: Callable[[], Iterator[Source]], limit: int) -> None:
+        self.basis: Basis = ()
+        self.learned_at = _NEVER
+        self.limit = limit
+        self._candidates = candidates
+        self._coming = candidates()
+        self._vias: dict[str, list[Source]] = {}
+        self._last: dict[Source, float] = {}
+
+    def rebase(self, basis: Basis) -> bool:
+        """Start anew if the next hops are not those that the map was learned for. True if it did."""
+        if basis == self.basis:
+            return False
+        self.basis = basis
+        self.forget_all()
+        return True
+
+    def forget_all(self) -> None:
+        """Nothing is known any more; when flows were last used is."""
+        self._vias = {}
+        self.learned_at = _NEVER
+
+    def fresh(self, count: int, now: float) -> list[Source]:
+        """Up to `count` rested flows whose next hop is not known, in the candidates' order."""
+        known = {source for sources in self._vias.values() for source in sources}
+        found: dict[Source, None] = {}
+        turns = 0
+        while len(found) < count and turns < 2:
+            source = next(self._coming, None)
+            if source is None:
+                self._coming = self._candidates()
+                turns += 1
+            elif source not in known and self._rested(source, now):
+                found[source] = None
+        return list(found)
+
+    def learn(self, source: Source, via: str) -> None:
+        """This flow is known to take this next hop (and none that it was thought to take before)."""
+        sources = self._vias.setdefault(via, [])
+        if source in sources:
+            return
+        self.forget(source)
+        if len(sources) < self.limit:
+            sources.append(source)
+
+    def forget(self, source: Source) -> None:
+        """It is not known any more where this flow goes."""
+        for sources in self._vias.values():
+            if source in sources:
+                sources.remove(source)
+
+    def pick(self, via: str, now: float, besides: Iterable[Source] = ()) -> Source | None:
+        """The flow of this path that has rested longest, marked as used now; None if there is no other."""
+        free = [source for source in self._vias.get(via, ()) if source not in besides]
+        best = min(free, key=lambda source: self._last.get(source, _NEVER), default=None)
+        if best is not None:
+            self.touch(best, now)
+        return best
+
+    def touch(self, source: Source, now: float) -> None:
+        """The flow is in use now, so its port must rest."""
+        self._last[source] = now
+        if len(self._last) > 4 * self.limit * max(1, len(self.basis)) + 64:
+            self._last = {known: used for known, used in self._last.items() if now - used < REST_SECONDS}
+
+    def sources(self, via: str) -> tuple[Source, ...]:
+        """The flows known for one next hop."""
+        return tuple(self._vias.get(via, ()))
+
+    def _rested(self, source: Source, now: float) -> bool:
+        return now - self._last.get(source, _NEVER) >= REST_SECONDS
