@@ -28,11 +28,13 @@ def node_config(lab: Lab, node: Node, log_file: str) -> str:
     last = faults.sorts_last(lab) and lab.has("route_unused", node)
     policy = ["bgp_path.prepend(64999);"] * 2 if lab.has("route_unused_as_path", node) else []
     policy.append("reject;" if lab.has("route_missing", node) else "accept;")
-    export = " ".join(policy)
     routes4 = "".join(f"\n  route {service.v4}/32 blackhole;" for service in services)
     routes6 = "".join(f"\n  route {service.v6}/128 blackhole;" for service in services)
-    next_hop4 = faults.LAST_NEXT_HOP_V4 if last else node.v4
-    next_hop6 = faults.LAST_NEXT_HOP_V6 if last else node.v6
+    # set by the filter it is sent without a link-local address, by which FRR would sort the paths
+    last4, last6 = (
+        f"bgp_next_hop = {address}; " if last else "" for address in (faults.LAST_NEXT_HOP_V4, faults.LAST_NEXT_HOP_V6)
+    )
+    export = " ".join(policy)
     return f"""log "{log_file}" all;
 router id {_router_id(lab, node)};
 debug protocols {{ states, events }};
@@ -50,8 +52,8 @@ protocol bgp edge {{
   check link off;{_QUICK}
   graceful restart on;
   graceful restart time 3600;
-  ipv4 {{ import none; export filter {{ {export} }}; next hop address {next_hop4}; }};
-  ipv6 {{ import none; export filter {{ {export} }}; next hop address {next_hop6}; }};
+  ipv4 {{ import none; export filter {{ {last4}{export} }}; next hop address {node.v4}; }};
+  ipv6 {{ import none; export filter {{ {last6}{export} }}; next hop address {node.v6}; }};
 }}
 """
 

@@ -151,6 +151,7 @@ class Expected:
     """What the router shows once a lab's faults have taken effect."""
 
     established: frozenset[Node]
+    routes: dict[str, frozenset[Node]]  # VIP to the nodes whose route BGP holds and accepts
     next_hops: dict[str, frozenset[Node]]  # VIP to the nodes that its route points at
 
 
@@ -158,11 +159,13 @@ def expected(lab: Lab) -> Expected:
     established = frozenset(lab.nodes) - lab.having(*NO_SESSION, "stale_route")
     limit = maximum_paths(lab)
     unused = lab.having("route_unused")
-    next_hops = {}
+    routes: dict[str, frozenset[Node]] = {}
+    next_hops: dict[str, frozenset[Node]] = {}
     for service in lab.services:
+        routes[service.v4] = routes[service.v6] = learned(lab, service)
         order = sorted(equal_paths(lab, service), key=lambda node: (node in unused, node))
         used = frozenset(order[:limit]) - lab.having("route_not_installed")
         next_hops[service.v4] = used
         if lab.size <= LISTABLE_NEXT_HOPS_V6:
             next_hops[service.v6] = used
-    return Expected(established, next_hops)
+    return Expected(established, routes, next_hops)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
 
 _STATE_COLUMN: Final = 5
 _NAMES_SHOWN: Final = 5
+_BIRD_PATH: Final = re.compile(r"(?P<prefix>[0-9a-f.:]*)(?:/\d+)?\s+unicast \[(?P<protocol>\w+) ")
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
     sessions: dict[str, str]  # node name to BGP state; a node that is no neighbor is absent
+    routes: dict[str, frozenset[str]]  # VIP to names of the nodes whose route BGP holds
     next_hops: dict[str, frozenset[str]]  # VIP to node names, or addresses that no node has
 
     def differences(self, expected: Expected) -> list[str]:
@@ -30,10 +33,14 @@ class Observed:
         wanted = {node.name for node in expected.established}
         if established != wanted:
             found.append(f"sessions up: {_names(established)}; expected {_names(wanted)}")
-        for vip, nodes in expected.next_hops.items():
-            there = self.next_hops.get(vip, frozenset())
-            if there != {node.name for node in nodes}:
-                found.append(f"{vip} via {_names(there)}; expected {_names({n.name for n in nodes})}")
+        for word, seen, right in (
+            ("from", self.routes, expected.routes),
+            ("via", self.next_hops, expected.next_hops),
+        ):
+            for vip, nodes in right.items():
+                there, names = seen.get(vip, frozenset()), {node.name for node in nodes}
+                if there != names:
+                    found.append(f"{vip} {word} {_names(there)}; expected {_names(names)}")
         return found
 
 
@@ -45,7 +52,7 @@ def _names(names: set[str] | frozenset[str]) -> str:
 
 
 def observe(lab: Lab, state: Path) -> Observed:
-    return Observed(_sessions(lab, state), _next_hops(lab))
+    return Observed(_sessions(lab, state), _routes(lab, state), _next_hops(lab))
 
 
 def _sessions(lab: Lab, state: Path) -> dict[str, str]:
@@ -76,6 +83,31 @@ def bird_sessions(protocols: str) -> dict[str, str]:
         for row in rows
         if len(row) >= _STATE_COLUMN and row[1] == "BGP"
     }
+
+
+def _routes(lab: Lab, state: Path) -> dict[str, frozenset[str]]:
+    if lab.router == "bird":
+        return bird_routes(daemons.ask_router(lab, state, "show route"))
+    by_address = {node.v4: node.name for node in lab.nodes}
+    found = {}
+    for family in ("ipv4", "ipv6"):
+        table = json.loads(daemons.ask_router(lab, state, f"show bgp {family} unicast json"))
+        for prefix, paths in table.get("routes", {}).items():
+            vip = prefix.partition("/")[0]
+            found[vip] = frozenset(by_address.get(path["peerId"], path["peerId"]) for path in paths)
+    return found
+
+
+def bird_routes(table: str) -> dict[str, frozenset[str]]:
+    """VIP to protocols; the lines of a route's further paths begin with blanks instead of the prefix."""
+    found: dict[str, frozenset[str]] = {}
+    vip = ""
+    for line in table.splitlines():
+        match = _BIRD_PATH.match(line)
+        if match:
+            vip = match["prefix"] or vip
+            found[vip] = found.get(vip, frozenset()) | {match["protocol"]}
+    return found
 
 
 def _next_hops(lab: Lab) -> dict[str, frozenset[str]]:
