@@ -81,9 +81,7 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
     status = _text(_STATUS, answers, problems) or ""
     protocols = _protocols(_text(_PROTOCOLS, answers, problems), problems)
     bgp = [protocol for protocol in protocols or () if protocol.type == "BGP"]
-    ranges = tuple(
-        str(prefix) for protocol in bgp if (prefix := as_prefix(protocol.fields.get("Neighbor range")))
-    )
+    ranges = tuple(str(prefix) for protocol in bgp if (prefix := as_prefix(protocol.fields.get("Neighbor range"))))
     sessions = {
         protocol.name: session
         for protocol in bgp
@@ -198,9 +196,7 @@ def _protocols(text: str | None, problems: list[str]) -> list[_Protocol] | None:
     return found
 
 
-def _session(
-    protocol: _Protocol, ranges: Sequence[str], now: datetime | None, taken_at: float
-) -> Session | None:
+def _session(protocol: _Protocol, ranges: Sequence[str], now: datetime | None, taken_at: float) -> Session | None:
     """A session; None for a block that only waits for neighbors out of a range."""
     fields, channels = protocol.fields, protocol.channels
     address = as_address(fields.get("Neighbor address"))
@@ -210,9 +206,7 @@ def _session(
     state = _STATES.get(shown, SessionState.UNKNOWN)
     up = state is SessionState.ESTABLISHED
     error = phrase(fields.get("Last error", "")) or None
-    counts = {
-        family: match for family, own in channels.items() if (match := _COUNTS.match(own.get("Routes", "")))
-    }
+    counts = {family: match for family, own in channels.items() if (match := _COUNTS.match(own.get("Routes", "")))}
     return Session(
         address=address,
         state=state,
@@ -227,9 +221,7 @@ def _session(
         families=frozenset(family for family, own in channels.items() if not up or own.get("State") == "UP"),
         prefix_limit_hit=not up and "limit" in (error or "").lower(),
         keeps_filtered=frozenset(family for family, match in counts.items() if match[2]) if counts else None,
-        prefixes_filtered=MappingProxyType(
-            {family: int(match[2]) for family, match in counts.items() if match[2]}
-        ),
+        prefixes_filtered=MappingProxyType({family: int(match[2]) for family, match in counts.items() if match[2]}),
     )
 
 
@@ -302,8 +294,7 @@ def _routes_of(
     shortest = _length(covering[0].route) if covering else 1
     routes = explained([_marked(one, covering, entry) for one in covering], Multipath({}))
     filtered = (
-        replace(one.route, used=False, filtered=True, best=False)
-        for one in _longest(vip, dropped, shortest=shortest)
+        replace(one.route, used=False, filtered=True, best=False) for one in _longest(vip, dropped, shortest=shortest)
     )
     return (*routes, *filtered)
 
@@ -352,9 +343,7 @@ def _candidates(text: str, sessions: Mapping[str, Session]) -> Iterator[Candidat
         yield _candidate(prefix, heading, below, sessions)
 
 
-def _candidate(
-    prefix: str, heading: re.Match[str], below: list[str], sessions: Mapping[str, Session]
-) -> Candidate:
+def _candidate(prefix: str, heading: re.Match[str], below: list[str], sessions: Mapping[str, Session]) -> Candidate:
     vias = [as_address(match["address"]) for line in below if (match := _VIA.fullmatch(line))]
     fields = {
         match["key"].lower().replace("bgp.", "bgp_"): match["value"]
@@ -374,8 +363,7 @@ def _candidate(
         valid=valid,
         best=best,
         used=True if best and valid else None,
-        stale=heading["stale"] is not None
-        or (session is not None and session.state is not SessionState.ESTABLISHED),
+        stale=heading["stale"] is not None or (session is not None and session.state is not SessionState.ESTABLISHED),
     )
     obstacle = None if valid else f"next hop {', '.join(announced) or '(none)'} cannot be resolved"
     return Candidate(route, _attributes(heading, fields, session), obstacle)

@@ -9,20 +9,14 @@ import signal
 from typing import TYPE_CHECKING, cast
 
 from routers.model import Answer
-from routers.transport import (
-    PARALLEL_COMMANDS,
-    ErrorKind,
-    OutputLimit,
-    RouterError,
-    read_all,
-    timed_out,
-    together,
-)
+from routers.transport import PARALLEL_COMMANDS, ErrorKind, OutputLimit, RouterError, timed_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from routers.model import Command
+
+STDIN, STDOUT, STDERR = 0, 1, 2
 
 
 class ExecTransport:
@@ -44,50 +38,71 @@ class ExecTransport:
         """Nothing outlives a call of `run`."""
 
     async def _run(self, command: Command, limit: OutputLimit) -> Answer:
-        process = await self._start(command)
+        process = await self._start(command, _Process(limit))
         try:
-            stdout, stderr, _ = await together(
-                read_all(cast("asyncio.StreamReader", process.stdout), limit),
-                read_all(cast("asyncio.StreamReader", process.stderr), limit),
-                _feed(cast("asyncio.StreamWriter", process.stdin), command.stdin),
-            )
-            status = await process.wait()
+            process.feed(command.stdin)
+            await process.finished
         finally:
-            await _end(process)
-        return Answer(
-            stdout=stdout.decode(errors="replace"),
-            stderr=stderr.decode(errors="replace"),
-            exit_status=status,
-        )
+            await process.end()
+        return process.answer()
 
-    async def _start(self, command: Command) -> asyncio.subprocess.Process:
+    async def _start(self, command: Command, process: _Process) -> _Process:
         argv = (*self._prefix, *command.argv)
+        loop = asyncio.get_running_loop()
         try:
-            return await asyncio.create_subprocess_exec(
-                *argv,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
-            )
+            await loop.subprocess_exec(lambda: process, *argv, start_new_session=True)
         except FileNotFoundError as error:
             raise RouterError(f"{argv[0]} is not installed here", ErrorKind.NOT_FOUND) from error
-        except OSError as error:
-            raise RouterError(f"cannot start {argv[0]}: {error.strerror}", ErrorKind.REFUSED) from error
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise RouterError(f"cannot start {argv[0]}: {reason}", ErrorKind.REFUSED) from error
+        return process
 
 
-async def _feed(stream: asyncio.StreamWriter, text: str | None) -> None:
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the command need not read it
+class _Process(asyncio.SubprocessProtocol):
+    """A running command. asyncio's own Process cannot be waited for while unread output fills a pipe."""
+
+    def __init__(self, limit: OutputLimit) -> None:
+        loop = asyncio.get_running_loop()
+        self.finished: asyncio.Future[None] = loop.create_future()  # exited, and all output is here
+        self._exited: asyncio.Future[None] = loop.create_future()
+        self._output = {STDOUT: bytearray(), STDERR: bytearray()}
+        self._limit = limit
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.SubprocessTransport", transport)
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if self.finished.done():
+            return
+        try:
+            self._output[fd] += self._limit.take(data)
+        except RouterError as error:
+            self.finished.set_exception(error)
+
+    def process_exited(self) -> None:
+        self._exited.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        if not self.finished.done():
+            self.finished.set_result(None)
+
+    def feed(self, text: str | None) -> None:
+        """Write the whole input and close it; a command that does not read it does no harm."""
+        stdin = cast("asyncio.WriteTransport", self._transport.get_pipe_transport(STDIN))
         if text:
-            stream.write(text.encode())
-            await stream.drain()
-    stream.close()
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        await stream.wait_closed()
+            stdin.write(text.encode())
+        stdin.close()
 
+    async def end(self) -> None:
+        """Reap the leader; if it did not come to its end, kill the process group, children included."""
+        if not self.finished.done() or self.finished.cancelled() or self.finished.exception():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._transport.get_pid(), signal.SIGKILL)
+        self._transport.close()
+        await self._exited
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Kill the process group, children included, and reap its leader."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
+    def answer(self) -> Answer:
+        stdout, stderr = (bytes(self._output[fd]).decode(errors="replace") for fd in (STDOUT, STDERR))
+        return Answer(stdout=stdout, stderr=stderr, exit_status=self._transport.get_returncode() or 0)

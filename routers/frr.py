@@ -169,9 +169,7 @@ def _sessions(
     if rows is None and details is None:
         return None
     rows, details = rows or {}, details or {}
-    sessions = (
-        _session(peer, rows.get(peer, {}), details.get(peer, {})) for peer in dict.fromkeys((*rows, *details))
-    )
+    sessions = (_session(peer, rows.get(peer, {}), details.get(peer, {})) for peer in dict.fromkeys((*rows, *details)))
     return tuple(session for session in sessions if session)
 
 
@@ -184,9 +182,7 @@ def _rows(summary: dict[str, Any] | None, problems: list[str]) -> dict[str, dict
         for name, family in _FAMILIES.items():
             found = as_dict(summary[vrf]).get(name, {})
             peers = as_dict(found).get("peers", {})
-            if not all(
-                isinstance(each, dict) for each in (summary[vrf], found, peers, *as_dict(peers).values())
-            ):
+            if not all(isinstance(each, dict) for each in (summary[vrf], found, peers, *as_dict(peers).values())):
                 problems.append(f"{_SUMMARY}: not in the expected shape")
                 return None
             for peer, row in peers.items():
@@ -219,9 +215,7 @@ def _session(peer: str, rows: Mapping[int, dict[str, Any]], detail: dict[str, An
     peer_states = {as_text(one.get("peerState")) for one in rows.values()}
     state = _STATES.get(shown.split(" ", 1)[0].lower(), SessionState.UNKNOWN)
     up = state is SessionState.ESTABLISHED
-    afis = {
-        family: as_dict(as_dict(detail.get("addressFamilyInfo")).get(n)) for n, family in _FAMILIES.items()
-    }
+    afis = {family: as_dict(as_dict(detail.get("addressFamilyInfo")).get(n)) for n, family in _FAMILIES.items()}
     return Session(
         address=address,
         state=state,
@@ -233,14 +227,10 @@ def _session(peer: str, rows: Mapping[int, dict[str, Any]], detail: dict[str, An
         last_error=None if up else _last_error(detail),
         established_at=_established_at(row, detail) if up else None,
         prefixes_received=_counts({family: one.get("pfxRcd") for family, one in rows.items()}),
-        families=_negotiated(detail)
-        if up
-        else frozenset((*rows, *(family for family in afis if afis[family]))),
+        families=_negotiated(detail) if up else frozenset((*rows, *(family for family in afis if afis[family]))),
         policy_missing="Policy" in peer_states,
         prefix_limit_hit="PfxCt" in peer_states or "(PfxCt)" in (as_text(row.get("state")) or ""),
-        keeps_filtered=frozenset(f for f in afis if afis[f].get("inboundSoftConfigPermit") is True)
-        if detail
-        else None,
+        keeps_filtered=frozenset(f for f in afis if afis[f].get("inboundSoftConfigPermit") is True) if detail else None,
         prefixes_filtered=_counts(
             {family: as_dict(afi.get("prefixStats")).get("inboundFiltered") for family, afi in afis.items()}
         ),
@@ -368,9 +358,7 @@ def _attributes(path: dict[str, Any], peer: dict[str, Any], hops: list[dict[str,
     )
 
 
-def _filtered(
-    node: str, vip: str, shortest: int, bodies: Mapping[str, str], problems: list[str]
-) -> Route | None:
+def _filtered(node: str, vip: str, shortest: int, bodies: Mapping[str, str], problems: list[str]) -> Route | None:
     """The route that import policy dropped. No warning is a problem: the peer may be unknown to the router,
     or the router keeps no filtered routes (soft-reconfiguration inbound), see `Session.keeps_filtered`.
     """

@@ -69,9 +69,7 @@ def read_fib(answers: Mapping[str, Answer], query: Query) -> tuple[dict[str, Fib
     problems = []
     for number, vip in enumerate(vips):
         try:
-            fib[vip] = (
-                _failed_entry(failures[number], vip) if number in failures else _entry(rows[number], vip)
-            )
+            fib[vip] = _failed_entry(failures[number], vip) if number in failures else _entry(rows[number], vip)
         except ValueError as error:
             problems.append(f"{FIB}: {vip}: {error}")
     return fib, problems
@@ -179,9 +177,7 @@ def _aligned(answer: Answer | None, count: int) -> tuple[dict[int, dict[str, Any
     answered = [number for number in range(count) if number not in failures]
     if len(failures) + len(answered) != count or len(lines) != len(answered):
         complaint = phrase(answer.stderr) or "no message"
-        raise ValueError(
-            f"{len(lines)} answers and {len(failures)} failures for {count} questions ({complaint})"
-        )
+        raise ValueError(f"{len(lines)} answers and {len(failures)} failures for {count} questions ({complaint})")
     rows = {}
     for number, line in zip(answered, lines, strict=True):
         document = as_list(parse(line))

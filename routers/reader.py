@@ -37,9 +37,7 @@ async def take_snapshot(
     """
     taken_at = clock()
     commands = platform.ask(query)
-    results = await asyncio.gather(
-        *(_run(transport, command, timeout_seconds, max_bytes) for command in commands)
-    )
+    results = await asyncio.gather(*(_run(transport, command, timeout_seconds, max_bytes) for command in commands))
     errors = [result for result in results if isinstance(result, RouterError)]
     if errors and len(errors) == len(commands):
         raise errors[0]
@@ -73,15 +71,11 @@ async def ask_oracle(
         try:
             found.update(linux.read_oracle(answer, here))
         except ValueError as error:
-            raise RouterError(
-                f"the flow oracle's answer cannot be used: {error}", ErrorKind.REFUSED
-            ) from error
+            raise RouterError(f"the flow oracle's answer cannot be used: {error}", ErrorKind.REFUSED) from error
     return found
 
 
-async def _run(
-    transport: Transport, command: Command, timeout_seconds: float, max_bytes: int
-) -> Answer | RouterError:
+async def _run(transport: Transport, command: Command, timeout_seconds: float, max_bytes: int) -> Answer | RouterError:
     try:
         return await transport.run(command, timeout_seconds, max_bytes)
     except RouterError as error:

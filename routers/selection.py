@@ -137,6 +137,4 @@ def _other_neighbor_as(one: Attributes, best: Attributes, multipath: Multipath) 
     """Without `bestpath as-path multipath-relax` eBGP paths share load only within one neighbor AS."""
     if best.internal is not False or multipath.relaxed is not False or one.neighbor_as == best.neighbor_as:
         return None
-    return (
-        f"another neighbor AS ({one.neighbor_as} against {best.neighbor_as}), as-path multipath-relax is off"
-    )
+    return f"another neighbor AS ({one.neighbor_as} against {best.neighbor_as}), as-path multipath-relax is off"

@@ -100,6 +100,4 @@ async def together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
 
 
 def timed_out(command: Command, timeout_seconds: float) -> RouterError:
-    return RouterError(
-        f"no complete answer to {command.name!r} within {timeout_seconds:g} s", ErrorKind.TIMEOUT
-    )
+    return RouterError(f"no complete answer to {command.name!r} within {timeout_seconds:g} s", ErrorKind.TIMEOUT)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from captured import (
+
+from routers.model import Answer, HashPolicy, NextHop, SessionState
+from routers.platforms import PLATFORMS
+from tests.routers.captured import (
     NODE3,
     QUERY,
     QUERY_OVER_IPV6,
@@ -16,9 +19,6 @@ from captured import (
     session_of,
     snapshot,
 )
-
-from routers.model import Answer, HashPolicy, NextHop, SessionState
-from routers.platforms import PLATFORMS
 
 BOTH = pytest.mark.parametrize("platform", sorted(PLATFORMS))
 NODES12 = {"10.0.0.11", "10.0.0.12"}
@@ -42,9 +42,9 @@ def test_healthy(platform: str) -> None:
     for one in taken.sessions or ():
         assert one.state is SessionState.ESTABLISHED
         assert (one.remote_as, one.local_as) == (64512, 64512)
-        assert one.families == {4, 6}
+        assert one.families == frozenset({4, 6})
         assert one.prefixes_received == {4: 1, 6: 1}
-        assert one.keeps_filtered == {4, 6}
+        assert one.keeps_filtered == frozenset({4, 6})
         assert one.established_at is not None
         assert one.last_error is None
         assert (one.admin_down, one.dynamic, one.passive) == (False, False, False)
@@ -115,7 +115,7 @@ def test_filtered_where_frr_does_not_remember() -> None:
     assert route_of(taken, VIP, NODE3) is None
     session = session_of(taken, NODE3)
     assert session is not None
-    assert session.keeps_filtered == {6}
+    assert session.keeps_filtered == frozenset({6})
 
 
 @BOTH

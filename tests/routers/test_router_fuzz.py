@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import pytest
-from captured import QUERY, answers, scenarios
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from routers import linux
 from routers.jsontext import parse, phrase
 from routers.model import Answer, OracleFlow
 from routers.platforms import PLATFORMS
+from tests.routers.captured import QUERY, answers, scenarios
 
 FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 CAPTURES = [(platform, one) for platform in PLATFORMS for one in scenarios(platform)]
