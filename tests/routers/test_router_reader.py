@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import pytest
+
+from routers import linux
+from routers.model import Answer, Command, NextHop, OracleFlow
+from routers.platforms import PLATFORMS
+from routers.reader import ask_oracle, take_snapshot
+from routers.transport import ErrorKind, RouterError
+from tests.routers.captured import QUERY, TAKEN_AT, VIP, answers, snapshot
+
+FLOW = OracleFlow("192.0.2.2", 20000, VIP, 22)
+WAY_BACK = Answer('[{"dst":"192.0.2.2","dev":"cli0"}]\n')
+GONE = RouterError("10.0.0.1 port 22 closed the connection: no reason given", ErrorKind.CLOSED)
+
+
+class Canned:
+    """Answers by command name; an exception is raised."""
+
+    def __init__(self, canned: Mapping[str, Answer | RouterError]) -> None:
+        self.canned = canned
+        self.asked: list[Command] = []
+
+    async def run(self, command: Command, timeout_seconds: float, max_bytes: int) -> Answer:
+        assert timeout_seconds > 0
+        assert max_bytes > 0
+        self.asked.append(command)
+        await asyncio.sleep(0)
+        answer = self.canned[command.name]
+        if isinstance(answer, RouterError):
+            raise answer
+        return answer
+
+    async def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("platform", sorted(PLATFORMS))
+async def test_a_snapshot_is_what_the_platform_reads(platform: str) -> None:
+    transport = Canned(answers(platform, "healthy"))
+    taken = await take_snapshot("edge", PLATFORMS[platform], transport, QUERY, lambda: TAKEN_AT)
+    assert taken == snapshot(platform, "healthy")
+    assert len({command.name for command in transport.asked}) == len(transport.asked)
+
+
+async def test_a_command_that_cannot_be_run_costs_its_part() -> None:
+    transport = Canned(answers("frr", "healthy") | {linux.FIB: GONE})
+    taken = await take_snapshot("edge", PLATFORMS["frr"], transport, QUERY, lambda: TAKEN_AT)
+    assert taken.sessions
+    assert taken.fib == {}
+    assert taken.problems == (f"{linux.FIB}: {GONE}",)
+
+
+async def test_a_router_that_cannot_be_asked_at_all() -> None:
+    transport = Canned(dict.fromkeys(answers("frr", "healthy"), GONE))
+    with pytest.raises(RouterError) as caught:
+        await take_snapshot("edge", PLATFORMS["frr"], transport, QUERY, lambda: TAKEN_AT)
+    assert caught.value is GONE
+
+
+async def test_the_oracle_is_asked_for_the_way_in_first() -> None:
+    row = f'[{{"dst":"{VIP}","from":"192.0.2.2","gateway":"10.0.0.13","dev":"br0"}}]\n'
+    transport = Canned({linux.INGRESS: WAY_BACK, linux.ORACLE: Answer(row)})
+    assert await ask_oracle(transport, [FLOW]) == {FLOW: NextHop("10.0.0.13", "br0")}
+    assert "iif cli0" in (transport.asked[1].stdin or "")
+    assert await ask_oracle(transport, []) == {}
+
+
+@pytest.mark.parametrize(
+    ("canned", "message"),
+    [
+        ({linux.INGRESS: Answer(exit_status=2)}, "the router has no route back to 192.0.2.2"),
+        ({linux.INGRESS: WAY_BACK, linux.ORACLE: Answer()}, "the flow oracle's answer cannot be used: 0 answers"),
+        ({linux.INGRESS: GONE}, "closed the connection"),
+    ],
+)
+async def test_an_oracle_that_cannot_be_believed(canned: dict[str, Answer | RouterError], message: str) -> None:
+    with pytest.raises(RouterError, match=message):
+        await ask_oracle(Canned(canned), [FLOW])
+
+
+def test_many_questions_are_spread_over_few_processes() -> None:
+    vips = tuple(f"203.0.113.{n}" for n in range(200))
+    nodes = tuple(f"10.0.1.{n}" for n in range(100))
+    for platform in PLATFORMS.values():
+        asked = platform.ask(type(QUERY)(vips, nodes))
+        assert len(asked) < 20
+        assert all(len(argument) < 4096 for command in asked for argument in command.argv)
+        assert all(sum(map(len, command.argv)) < 32_768 for command in asked)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from routers import bird, edgeos, frr
+from routers.model import IPV6, RemedyFacts, RemedyKind
+
+FACTS = RemedyFacts(local_as=64512, neighbor="10.0.0.13", remote_as=64512, paths=3)
+FACTS6 = RemedyFacts(local_as=64512, neighbor="2001:db8::13", remote_as=64513, family=IPV6, internal=False)
+UNKNOWN = RemedyFacts(local_as=None, neighbor="10.0.0.13")
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts", "line"),
+    [
+        (RemedyKind.NEIGHBOR_MISSING, FACTS, "set protocols bgp 64512 neighbor 10.0.0.13 remote-as 64512"),
+        (
+            RemedyKind.NEIGHBOR_MISSING,
+            FACTS6,
+            "set protocols bgp 64512 neighbor 2001:db8::13 address-family ipv6-unicast",
+        ),
+        (
+            RemedyKind.NEIGHBOR_MISSING,
+            UNKNOWN,
+            "set protocols bgp <AS of the router> neighbor 10.0.0.13 remote-as <AS of the node>",
+        ),
+        (RemedyKind.SESSION_SHUTDOWN, FACTS, "delete protocols bgp 64512 neighbor 10.0.0.13 shutdown"),
+        (RemedyKind.PATH_LIMIT, FACTS, "set protocols bgp 64512 maximum-paths ibgp 3"),
+        (RemedyKind.PATH_LIMIT, FACTS6, "set protocols bgp 64512 maximum-paths ebgp <number of nodes>"),
+    ],
+)
+def test_edgeos(kind: RemedyKind, facts: RemedyFacts, line: str) -> None:
+    lines = (edgeos.remedy(kind, facts) or "").splitlines()
+    assert line in lines
+    assert (lines[0], lines[-1]) == ("configure", "commit ; save")
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts", "lines"),
+    [
+        (
+            RemedyKind.NEIGHBOR_MISSING,
+            FACTS,
+            ["neighbor 10.0.0.13 remote-as 64512", "address-family ipv4 unicast", "neighbor 10.0.0.13 activate"],
+        ),
+        (
+            RemedyKind.NEIGHBOR_MISSING,
+            FACTS6,
+            ["neighbor 2001:db8::13 remote-as 64513", "address-family ipv6 unicast", "neighbor 2001:db8::13 activate"],
+        ),
+        (RemedyKind.SESSION_SHUTDOWN, FACTS, ["no neighbor 10.0.0.13 shutdown"]),
+        (RemedyKind.SESSION_WRONG_AS, UNKNOWN, ["neighbor 10.0.0.13 remote-as <AS of the node>"]),
+        (RemedyKind.PATH_LIMIT, FACTS, ["address-family ipv4 unicast", "maximum-paths ibgp 3"]),
+        (RemedyKind.PATH_LIMIT, FACTS6, ["address-family ipv6 unicast", "maximum-paths <number of nodes>"]),
+        (RemedyKind.AS_PATH_RELAX, FACTS, ["bgp bestpath as-path multipath-relax"]),
+    ],
+)
+def test_frr(kind: RemedyKind, facts: RemedyFacts, lines: list[str]) -> None:
+    typed = (frr.remedy(kind, facts) or "").splitlines()
+    local = facts.local_as or "<AS of the router>"
+    assert typed == ["configure terminal", f"router bgp {local}", *lines, "end", "write memory"]
+
+
+def test_bird() -> None:
+    assert bird.remedy(RemedyKind.NEIGHBOR_MISSING, FACTS) == (
+        "protocol bgp <name> {\n  local as 64512;\n  neighbor 10.0.0.13 as 64512;\n"
+        "  ipv4 { import all; export none; };\n}\nbirdc configure"
+    )
+    assert "merge paths on limit 3;" in (bird.remedy(RemedyKind.PATH_LIMIT, FACTS) or "")
+    assert bird.remedy(RemedyKind.AS_PATH_RELAX, FACTS) is None
+
+
+@pytest.mark.parametrize("kind", list(RemedyKind))
+def test_every_fault_of_frr_and_edgeos_has_a_remedy(kind: RemedyKind) -> None:
+    assert frr.remedy(kind, UNKNOWN)
+    assert edgeos.remedy(kind, UNKNOWN)
