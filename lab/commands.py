@@ -44,7 +44,8 @@ def up(
             outside.up(lab, fault, say)
         else:
             _clear(name)
-            _build(lab, say)
+            with place.readable():
+                _build(lab, say)
     return place.state_directory(name)
 
 

@@ -68,7 +68,6 @@ def settings(lab: Lab) -> dict[str, Setting]:
 
     found = [
         always((), "frr defaults traditional"),
-        always((), "hostname edge"),
         always((), "bgp route-map delay-timer 0"),
         always((), "route-map nothing deny 10"),
         always(_BGP, f"bgp router-id {EDGE_V4}"),

@@ -144,6 +144,16 @@ def known() -> list[str]:
 
 
 @contextmanager
+def readable() -> Iterator[None]:
+    """Whatever root's umask is: FRR's user has to get at its directory in the lab's."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextmanager
 def locked(name: str) -> Iterator[None]:
     """One command at a time works on a lab; others wait for it."""
     path = state_root() / f".{name}.lock"

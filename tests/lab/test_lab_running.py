@@ -196,6 +196,10 @@ def test_up_twice_up_from_ruins_and_down(other_name: str) -> None:
             os.kill(int(pid_file.read_text(encoding="ascii")), signal.SIGKILL)
     if place.mode() != "outside":
         netns.remove([f"ecmplab-{other_name}-leviathan2"])
+    assert lab.status(other_name).problems
+    (state / "lab.json").write_text("{", encoding="utf-8")
+    with pytest.raises(LabError, match="lab up"):
+        lab.break_("blackhole", name=other_name)
     lab.up(other_name)
     status = lab.status(other_name)
     assert status.problems == []
@@ -207,17 +211,6 @@ def test_up_twice_up_from_ruins_and_down(other_name: str) -> None:
     assert everything_of(other_name) == []
     assert not [namespace for namespace in netns.existing() if lab_of_namespace(namespace) == other_name]
     assert not list(place.state_root().glob(f"*{other_name}*"))
-
-
-def test_up_after_the_state_was_lost(other_name: str) -> None:
-    if place.mode() == "outside":
-        cannot_run("namespaces of ordinary users end with their holder")
-    state = lab.up(other_name)
-    (state / "lab.json").write_text("{", encoding="utf-8")
-    with pytest.raises(LabError, match="lab up"):
-        lab.break_("blackhole", name=other_name)
-    lab.up(other_name)
-    assert lab.status(other_name).problems == []
 
 
 def test_thirty_two_nodes(other_name: str) -> None:
