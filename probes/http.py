@@ -108,21 +108,22 @@ class HttpProber:
             raise RuntimeError("HttpProber is not open")
         response = await self._session.request(module.method, url, headers=module.headers, allow_redirects=False)
         try:
-            exchange.expect_body(response.content, module.body_bytes)
+            exchange.expect_body(response.content)
             _name_by_header(exchange.attempt, response)
-            return await self._read(exchange.attempt, response, module)
+            return await self._read(exchange, response, module)
         finally:
             response.close()
 
-    async def _read(self, attempt: Attempt, response: ClientResponse, module: HttpModule) -> _Answer:
+    async def _read(self, exchange: Exchange, response: ClientResponse, module: HttpModule) -> _Answer:
         """The answer with its body up to the module's limit; kept only if something will look at it."""
-        identity = attempt.request.identity
+        identity = exchange.attempt.request.identity
         keep = module.judges_body or (identity is not None and identity.kind == "body")
         kept = bytearray()
         length = 0
         try:
             while length <= module.body_bytes and (chunk := await response.content.readany()):
                 length += len(chunk)
+                exchange.allow(length)
                 if keep:
                     self._kept_bytes += len(chunk)
                     kept += chunk
@@ -130,7 +131,7 @@ class HttpProber:
                         raise ProbeError(Failure.LOCAL, f"bodies of all probes exceed {MAX_KEPT_BYTES} bytes")
         finally:
             self._kept_bytes -= len(kept)
-        attempt.end_phase("transfer")
+        exchange.attempt.end_phase("transfer")
         body = kept[: module.body_bytes].decode("utf-8", "replace")
         location = response.headers.get("Location", "")
         return _Answer(response.status, location, body, length <= module.body_bytes)

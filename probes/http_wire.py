@@ -8,6 +8,7 @@ is ever kept or used twice.
 from __future__ import annotations
 
 import ssl
+from asyncio.sslproto import SSLProtocol
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
 
     from probes.attempt import Attempt
 
-# Until the head has ended: 64 KiB of it, and what one read of a transport (256 KiB) may hold of the body.
-HEAD_BYTES = 327_680
-# Beyond a body's own length: the head, chunk framing, and what is read ahead.
-OVERHEAD_BYTES = 1_048_576
+READ_BYTES = 32_768  # from a connection in one turn of the event loop
+HEAD_BYTES = 65_536  # status lines and header fields
+AHEAD_BYTES = READ_BYTES + 131_072  # of a body before its reader wakes: aiohttp pauses at twice 64 KiB
+FRAMING = 2  # bytes on the wire for a byte of body, in the long run: tiny chunks cost us time, not them
+
+# asyncio keeps a buffer of this size for every TLS connection, 256 KiB by default, and offers no setting.
+SSLProtocol.max_size = READ_BYTES
 
 
 class Exchange:
@@ -53,7 +57,7 @@ class Exchange:
         self.attempt = attempt
         self.context = context
         self.server_name = server_name
-        self.max_bytes = HEAD_BYTES
+        self.max_bytes = HEAD_BYTES + READ_BYTES
         self.flood = False  # more than max_bytes came
         self.content: StreamReader | None = None
         self.peer_closed = False
@@ -83,11 +87,15 @@ class Exchange:
         self.attempt.step = "response"
         return handler
 
-    def expect_body(self, content: StreamReader, max_bytes: int) -> None:
+    def expect_body(self, content: StreamReader) -> None:
         """The head has ended."""
-        self.content = content
         self.attempt.step = "body"
-        self.max_bytes = max_bytes + OVERHEAD_BYTES
+        self.content = content
+        self.allow(0)
+
+    def allow(self, body_bytes: int) -> None:
+        """So much of the body has been taken; more may arrive in proportion."""
+        self.max_bytes = HEAD_BYTES + AHEAD_BYTES + FRAMING * body_bytes
 
     def end(self, *, well: bool) -> None:
         """Close now: with FIN (and TLS close_notify) after a whole answer, else with RST."""
@@ -131,6 +139,10 @@ class _Handler(ResponseHandler):
         super().__init__(loop)
         self._exchange = exchange
         self._received = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # asyncio's, undocumented: 256 KiB
+        super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         exchange = self._exchange

@@ -125,6 +125,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
             flooding(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 999), Failure.PROTOCOL, "more than", id="continue"
         ),
         pytest.param(flooding(CHUNKED + b"5;", b"b" * 9999), Failure.PROTOCOL, "more than", id="extension"),
+        pytest.param(flooding(CHUNKED, b"1\r\nb\r\n" * 999), Failure.PROTOCOL, "more than", id="tiny-chunks"),
         pytest.param(answering(OK.replace(b"200", b"500")), Failure.EXPECTATION, "status 500", id="status"),
         pytest.param(
             answering(b"HTTP/1.1 302 Found\r\nLocation: /\x7e\r\nContent-Length: 0\r\n\r\n"),
