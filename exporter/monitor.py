@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from exporter.board import Board
@@ -136,20 +136,23 @@ class Monitor:
             self._judge(name)
 
     async def full_round(self) -> None:
-        """From nothing to verdicts: ask, probe, ask again. Targets that can check an oracle go first."""
+        """From nothing to verdicts: ask, probe, ask again. What needs a checked oracle goes second."""
         await asyncio.gather(self.resolve(), self.check_nodes())
         await self._poll_all()
-        telling = [target.name for target in self.config.targets if target.identity is not None]
-        others = [target.name for target in self.config.targets if target.identity is None]
-        again = [telling, others]
-        for _ in range(2):
-            for wave in again:
-                if wave:
-                    await asyncio.gather(*(self.round(name) for name in wave))
-                    moved = await self._poll_all()
-                    again = [moved]
-            if not again[0]:
-                return
+        second = {name for name in self._expected.targets if self._needs_checked_oracle(name)}
+        moved = await self._wave(name for name in self._expected.targets if name not in second)
+        if second or moved:
+            await self._wave([*second, *moved])
+
+    async def _wave(self, names: Iterable[str]) -> list[str]:
+        """One round of each target and the answer that confirms it; names those to be probed again."""
+        await asyncio.gather(*(self.round(name) for name in names))
+        return await self._poll_all()
+
+    def _needs_checked_oracle(self, name: str) -> bool:
+        if self._targets[name].identity is not None:
+            return False
+        return any(job.evidence is not None and len(job.evidence.hops or ()) > 1 for job in self._jobs(name))
 
     async def close(self) -> None:
         await asyncio.gather(*(feed.close() for feed in self.feeds.values()))

@@ -25,6 +25,7 @@ class Schedule:
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
+        self._stopping = False
         self._scheduler = AsyncIOScheduler(timezone=UTC)
         self._scheduler.add_listener(self._missed, EVENT_JOB_MAX_INSTANCES | EVENT_JOB_MISSED)
 
@@ -34,7 +35,8 @@ class Schedule:
         self.plan()
 
     def stop(self) -> None:
-        """No job starts any more."""
+        """No job starts any more, and those that run are cancelled."""
+        self._stopping = True
         self._scheduler.shutdown(wait=False)
 
     def plan(self) -> None:
@@ -55,7 +57,7 @@ class Schedule:
     def _every(self, seconds: float, share: float, name: str, action: Callable[[], Awaitable[None]]) -> None:
         start = datetime.now(UTC) + timedelta(seconds=seconds * share)
         self._scheduler.add_job(
-            _guarded,
+            self._guarded,
             IntervalTrigger(seconds=seconds, timezone=UTC),
             args=(name, action),
             id=name,
@@ -77,17 +79,17 @@ class Schedule:
         if job is not None:
             job.modify(next_run_time=datetime.now(UTC))
 
+    async def _guarded(self, name: str, action: Callable[[], Awaitable[None]]) -> None:
+        """A fault of ours in one job is logged and stops neither this job's next run nor any other."""
+        try:
+            await action()
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+        except Exception:
+            log.exception("job %s failed", name)
+
     def _missed(self, event: JobEvent) -> None:
         if event.job_id.startswith(_ROUND):
             self._monitor.board.rounds_missed += 1
             log.warning("a round of target %s was missed: the one before still ran", event.job_id.removeprefix(_ROUND))
-
-
-async def _guarded(name: str, action: Callable[[], Awaitable[None]]) -> None:
-    """A fault of ours in one job is logged and stops neither this job's next run nor any other."""
-    try:
-        await action()
-    except asyncio.CancelledError:
-        raise
-    except Exception:
-        log.exception("job %s failed", name)

@@ -40,7 +40,7 @@ def run(name: str = NAME, port: int = PORT, *, once: bool = False, say: Callable
         say("building the network of the outage: three nodes, and a router that was told of two")
         commands.up(name, fault=[OUTAGE], say=say)
         config = str(commands.state_directory(name) / "exporter.yml")
-        with _exporter(name, config, listener) as process:
+        with exporter(name, config, listener) as process:
             _wait_until_ready(url, process, say)
             _show(name, ["check", f"--config.file={config}"])
             _show(name, ["explain", "leviathan3", f"--config.file={config}"])
@@ -72,10 +72,12 @@ def _listener(port: int) -> socket.socket:
 
 
 @contextmanager
-def _exporter(name: str, config: str, listener: socket.socket) -> Iterator[subprocess.Popen[bytes]]:
+def exporter(
+    name: str, config: str, listener: socket.socket, level: str = "warn"
+) -> Iterator[subprocess.Popen[bytes]]:
     """The exporter, probing from inside the lab and answering on a socket outside."""
     serve = [sys.executable, "-m", "exporter", "serve", f"--config.file={config}"]
-    inside = commands.prober_command(name, [*serve, "--web.systemd-socket", "--log.level=warn"])
+    inside = commands.prober_command(name, [*serve, "--web.systemd-socket", f"--log.level={level}"])
     listening = listener.fileno()
     process = subprocess.Popen(
         ["bash", "-c", _HAND_OVER, str(listening), *inside],

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from routers.jsontext import Prefix, as_address, as_dict, as_int, as_list, as_prefix, as_text, parse, phrase
 from routers.model import (
     IPV4,
+    IPV6,
     Answer,
     Command,
     FibEntry,
@@ -23,18 +24,21 @@ from routers.model import (
     OracleFlow,
     Query,
     canonical,
+    family_of,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 FIB = "kernel FIB"
+FIB_V6 = "kernel IPv6 FIB"
 NEIGHBORS = "kernel neighbor table"
 HASH_POLICY = "kernel hash policy"
 ORACLE = "kernel flow oracle"
 INGRESS = "kernel route to the prober"
 
 _BATCH = ("ip", "-j", "-force", "-batch", "-")
+_BATCH_V6 = ("ip", "-6", "-j", "-force", "-batch", "-")
 _HASH_FILES = {version: f"/proc/sys/net/ipv{version}/fib_multipath_hash_policy" for version in (4, 6)}
 _POLICIES = (HashPolicy.ADDRESSES, HashPolicy.FIVE_TUPLE, HashPolicy.INNER, HashPolicy.FIELDS)
 _FAILED_LINE = re.compile(r"Command failed \S*?:(\d{1,9})\s*$")
@@ -50,9 +54,13 @@ _UNUSABLE = {"dead", "linkdown"}
 
 def ask(query: Query) -> tuple[Command, ...]:
     """The questions about forwarding that `read_fib`, `read_neighbors` and `read_hash_policy` understand."""
-    lines = "".join(f"route get {vip} fibmatch\n" for vip in _vips(query))
+    v4 = "".join(f"route get {vip} fibmatch\n" for vip in _vips(query, IPV4))
+    # For IPv6 fibmatch names another route now and then, where routes share nexthop objects (seen on 6.18
+    # with FRR 8.4: rt6_info is cached per nexthop); a listing of the routes that cover the VIP does not.
+    v6 = "".join(f"route show match {vip}\n" for vip in _vips(query, IPV6))
     return (
-        Command(FIB, _BATCH, stdin=lines),
+        *((Command(FIB, _BATCH, stdin=v4),) if v4 else ()),
+        *((Command(FIB_V6, _BATCH_V6, stdin=v6),) if v6 else ()),
         Command(NEIGHBORS, ("ip", "-j", "neigh", "show")),
         Command(HASH_POLICY, ("grep", "-H", "", *_HASH_FILES.values())),
     )
@@ -60,18 +68,23 @@ def ask(query: Query) -> tuple[Command, ...]:
 
 def read_fib(answers: Mapping[str, Answer], query: Query) -> tuple[dict[str, FibEntry | None], list[str]]:
     """VIP -> longest match (None: no route, or only a default route), and what could not be read."""
-    vips = _vips(query)
-    try:
-        rows, failures = _aligned(answers.get(FIB), len(vips))
-    except ValueError as error:
-        return {}, [f"{FIB}: {error}"]
     fib: dict[str, FibEntry | None] = {}
-    problems = []
-    for number, vip in enumerate(vips):
+    problems: list[str] = []
+    for name, version in ((FIB, IPV4), (FIB_V6, IPV6)):
+        vips = _vips(query, version)
+        if not vips:
+            continue
         try:
-            fib[vip] = _failed_entry(failures[number], vip) if number in failures else _entry(rows[number], vip)
+            rows, failures = _aligned(answers.get(name), len(vips))
         except ValueError as error:
-            problems.append(f"{FIB}: {vip}: {error}")
+            problems.append(f"{name}: {error}")
+            continue
+        for number, vip in enumerate(vips):
+            try:
+                failed = number in failures
+                fib[vip] = _failed_entry(failures[number], vip) if failed else _longest(rows[number], vip)
+            except ValueError as error:
+                problems.append(f"{name}: {vip}: {error}")
     return fib, problems
 
 
@@ -137,8 +150,9 @@ def read_oracle(answer: Answer, flows: Sequence[OracleFlow]) -> dict[OracleFlow,
     """
     rows, _ = _aligned(answer, len(flows))
     found = {}
-    for number, row in rows.items():
+    for number, answered in rows.items():
         flow = flows[number]
+        row = answered[0] if answered else {}
         if (as_address(row.get("dst")), as_address(row.get("from"))) != (
             canonical(flow.destination),
             canonical(flow.source),
@@ -149,8 +163,8 @@ def read_oracle(answer: Answer, flows: Sequence[OracleFlow]) -> dict[OracleFlow,
     return found
 
 
-def _vips(query: Query) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(map(canonical, query.vips)))
+def _vips(query: Query, version: int) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(vip for vip in map(canonical, query.vips) if family_of(vip) == version))
 
 
 def _usable(answer: Answer | None) -> str:
@@ -165,8 +179,8 @@ def _usable(answer: Answer | None) -> str:
     return answer.stdout
 
 
-def _aligned(answer: Answer | None, count: int) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
-    """Question number (from 0) -> first row of its answer, and number -> complaint of each that failed.
+def _aligned(answer: Answer | None, count: int) -> tuple[dict[int, list[dict[str, Any]]], dict[int, str]]:
+    """Question number (from 0) -> the rows of its answer, and number -> complaint of each that failed.
 
     Raises ValueError when answers and complaints together are not `count`.
     """
@@ -180,8 +194,7 @@ def _aligned(answer: Answer | None, count: int) -> tuple[dict[int, dict[str, Any
         raise ValueError(f"{len(lines)} answers and {len(failures)} failures for {count} questions ({complaint})")
     rows = {}
     for number, line in zip(answered, lines, strict=True):
-        document = as_list(parse(line))
-        rows[number] = as_dict(document[0]) if document else {}
+        rows[number] = [as_dict(row) for row in as_list(parse(line))]
     return rows, failures
 
 
@@ -207,10 +220,17 @@ def _failed_entry(complaint: str, vip: str) -> FibEntry | None:
     raise ValueError(complaint or "failed without a message")
 
 
-def _entry(row: dict[str, Any], vip: str) -> FibEntry | None:
-    prefix = _covering(row.get("dst"), vip)
-    if prefix.prefixlen == 0:
+def _longest(rows: Sequence[dict[str, Any]], vip: str) -> FibEntry | None:
+    """The entry that wins: the longest prefix, and of equal ones the lowest metric. None: only default routes."""
+    found = [(_covering(row.get("dst"), vip), row) for row in rows]
+    specific = [(prefix, row) for prefix, row in found if prefix.prefixlen > 0]
+    if not specific:
         return None
+    prefix, row = min(specific, key=lambda one: (-one[0].prefixlen, as_int(one[1].get("metric")) or 0))
+    return _entry(prefix, row)
+
+
+def _entry(prefix: Prefix, row: dict[str, Any]) -> FibEntry:
     hops = [as_dict(hop) for hop in as_list(row.get("nexthops"))] or [row]
     return FibEntry(
         prefix=str(prefix),

@@ -106,6 +106,7 @@ class Route:
     stale: bool = False
     filtered: bool = False
     unused_reason: str | None = None
+    mended_by: RemedyKind | None = None  # the setting that would bring an unused route into use
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from routers.model import Route
 
@@ -46,10 +46,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Multipath:
-    """The path limits in force, "ibgp" and "ebgp" (none known: empty), and whether AS paths may differ."""
+    """The path limits in force, "ibgp" and "ebgp" (none known: empty), and whether neighbor ASes may differ.
 
-    limits: dict[str, int]
+    `doubt` names what else than the limit may keep an equal route out.
+    """
+
+    limits: Mapping[str, int]
     relaxed: bool | None = None
+    doubt: str = ""
 
 
 def explained(candidates: Sequence[Candidate], multipath: Multipath) -> tuple[Route, ...]:
@@ -83,7 +87,7 @@ def _limit(best: Candidate, used: int, equal: int, multipath: Multipath) -> str:
     kind = "ibgp" if best.attributes.internal else "ebgp"
     limit = multipath.limits.get(kind)
     shown = f", maximum-paths {kind} {limit}" if limit is not None and limit <= used else ""
-    return f"path limit: {used} of {equal} equal paths{shown}"
+    return f"path limit{multipath.doubt}: {used} of {equal} equal paths{shown}"
 
 
 def _worse(candidate: Candidate, best_candidate: Candidate, multipath: Multipath) -> str | None:

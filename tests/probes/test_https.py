@@ -9,7 +9,7 @@ import pytest
 from probes.http_module import HttpModule
 from probes.model import Failure, Flow, Outcome, Request
 from tests.probes.certificates import authority
-from tests.probes.servers import answering, close_at_once, open_descriptors, saying, serving, silent
+from tests.probes.servers import abort, answering, close_at_once, open_descriptors, saying, serving, silent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,6 +98,35 @@ async def test_silence_in_the_handshake(probers: Probers) -> None:
                 await asyncio.sleep(0.01)
     assert outcome.failure is Failure.TIMEOUT
     assert outcome.detail == "TLS handshake: no end within 0.3 s"
+
+
+async def test_reset_in_the_handshake(probers: Probers) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(4096)
+        abort(writer)
+
+    async with serving(handler) as port:
+        outcome = await probe(probers, port, "a.example", fail_if_not_ssl=True)
+    assert outcome.failure is Failure.RESET
+    assert outcome.detail == "TLS handshake: Connection reset by peer"
+
+
+async def test_client_certificate_demanded_after_the_handshake(probers: Probers, tmp_path: Path, ca_file: Path) -> None:
+    context = authority().server_context(tmp_path, "www.example.org")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(ca_file)
+    async with serving(answering(OK), tls=context) as port:
+        outcome = await probe(probers, port, "www.example.org", tls_config={"ca_file": str(ca_file)})
+    # With TLS 1.3 our handshake is over before the server has seen that there is no certificate.
+    assert outcome.failure is Failure.TLS, outcome.detail
+    assert "CERTIFICATE_REQUIRED" in outcome.detail
+
+
+@pytest.mark.parametrize("name", ["a..example", "a" * 70 + ".example"])
+async def test_server_name_that_cannot_be_sent(probers: Probers, name: str) -> None:
+    async with serving(silent) as port:
+        outcome = await probe(probers, port, "a.example", tls_config={"server_name": name})
+    assert outcome.failure is Failure.LOCAL, outcome.detail
 
 
 async def test_plain_where_tls_is_forbidden(probers: Probers) -> None:

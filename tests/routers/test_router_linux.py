@@ -27,7 +27,7 @@ FLOWS = [OracleFlow("192.0.2.2", port, "203.0.113.10", 22) for port in (20000, 2
 
 
 def fib(answer: Answer, *vips: str) -> tuple[dict[str, FibEntry | None], list[str]]:
-    return linux.read_fib({linux.FIB: answer}, Query(vips, ()))
+    return linux.read_fib({linux.FIB: answer, linux.FIB_V6: answer}, Query(vips, ()))
 
 
 def row(**fields: object) -> str:
@@ -37,7 +37,26 @@ def row(**fields: object) -> str:
 def test_the_questions() -> None:
     asked = linux.ask(Query(("203.0.113.10", "2001:DB8:F::10", "203.0.113.10"), ()))
     assert asked[0].argv == ("ip", "-j", "-force", "-batch", "-")
-    assert asked[0].stdin == "route get 203.0.113.10 fibmatch\nroute get 2001:db8:f::10 fibmatch\n"
+    assert asked[0].stdin == "route get 203.0.113.10 fibmatch\n"
+    assert asked[1].argv == ("ip", "-6", "-j", "-force", "-batch", "-")
+    assert asked[1].stdin == "route show match 2001:db8:f::10\n"
+
+
+def test_of_the_routes_that_cover_an_ipv6_vip_the_longest_with_the_lowest_metric_wins() -> None:
+    rows = [
+        {"dst": "default", "gateway": "fe80::9", "dev": "wan0", "metric": 1},
+        {"dst": "2001:db8:f::/48", "gateway": "fe80::8", "dev": "br0", "metric": 1},
+        {"dst": "2001:db8:f::10", "gateway": "fe80::2", "dev": "br0", "metric": 1024},
+        {"dst": "2001:db8:f::10", "gateway": "fe80::1", "dev": "br0", "metric": 20},
+    ]
+    answers = {linux.FIB_V6: Answer(stdout=f"{json.dumps(rows)}\n{json.dumps(rows[:1])}\n[]\n")}
+    found, problems = linux.read_fib(answers, Query(("2001:db8:f::10", "2001:db8:e::10", "2001:db8:d::10"), ()))
+    assert problems == []
+    assert found == {
+        "2001:db8:f::10": FibEntry("2001:db8:f::10/128", (NextHop("fe80::1", "br0"),)),
+        "2001:db8:e::10": None,
+        "2001:db8:d::10": None,
+    }
 
 
 def test_every_kind_of_route() -> None:
