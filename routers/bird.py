@@ -45,6 +45,7 @@ _PROTOCOLS = "bird protocols"
 _ROUTES = "bird routes"
 _FILTERED = "bird filtered routes"
 _VIPS_PER_COMMAND = 64  # birdc's line buffer is 4096 bytes (CLI_RX_BUF_SIZE)
+_MULTIPATH = Multipath({}, doubt=" (merge paths) or export filter of the kernel protocol")
 _CHANNELS = {"Channel ipv4": IPV4, "Channel ipv6": IPV6}
 _STATES = {state.value.lower(): state for state in SessionState} | {
     "down": SessionState.IDLE,
@@ -292,7 +293,7 @@ def _routes_of(
 ) -> tuple[Route, ...]:
     covering = _longest(vip, accepted, shortest=1)
     shortest = _length(covering[0].route) if covering else 1
-    routes = explained([_marked(one, covering, entry) for one in covering], Multipath({}))
+    routes = explained([_marked(one, covering, entry) for one in covering], _MULTIPATH)
     filtered = (
         replace(one.route, used=False, filtered=True, best=False) for one in _longest(vip, dropped, shortest=shortest)
     )

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from routers.model import RemedyKind
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -65,22 +67,34 @@ def explained(candidates: Sequence[Candidate], multipath: Multipath) -> tuple[Ro
     best = next((one for one in candidates if one.route.best), None)
     if best is None:
         return tuple(_out(one, one.obstacle) if one.obstacle else one.route for one in candidates)
-    reasons = [one.obstacle or _worse(one, best, multipath) for one in candidates]
+    reasons = [_kept_out(one, best, multipath) for one in candidates]
     equal = [one for one, reason in zip(candidates, reasons, strict=True) if reason is None]
     used = sum(1 for one in equal if one.route.used)
+    limit = _limit(best, used, len(equal), multipath)
     routes = []
     for one, reason in zip(candidates, reasons, strict=True):
         if one.route.used:
             routes.append(one.route)
-        elif reason is None and one.route.used is False:
-            routes.append(_out(one, _limit(best, used, len(equal), multipath)))
+        elif reason is not None:
+            routes.append(_out(one, *reason))
         else:
-            routes.append(_out(one, reason) if reason else one.route)
+            routes.append(_out(one, limit, RemedyKind.PATH_LIMIT) if one.route.used is False else one.route)
     return tuple(routes)
 
 
-def _out(candidate: Candidate, reason: str) -> Route:
-    return replace(candidate.route, used=False, unused_reason=reason)
+def _out(candidate: Candidate, reason: str, mended_by: RemedyKind | None = None) -> Route:
+    return replace(candidate.route, used=False, unused_reason=reason, mended_by=mended_by)
+
+
+def _kept_out(candidate: Candidate, best: Candidate, multipath: Multipath) -> tuple[str, RemedyKind | None] | None:
+    """Why a route cannot share load with the best one, and the setting that mends it; None if it could."""
+    if candidate is best:
+        return None
+    if reason := candidate.obstacle or _worse(candidate.attributes, best.attributes):
+        return reason, None
+    if reason := _different_as_path(candidate.attributes, best.attributes, multipath):
+        return reason, RemedyKind.AS_PATH_RELAX
+    return None
 
 
 def _limit(best: Candidate, used: int, equal: int, multipath: Multipath) -> str:
@@ -90,11 +104,8 @@ def _limit(best: Candidate, used: int, equal: int, multipath: Multipath) -> str:
     return f"path limit{multipath.doubt}: {used} of {equal} equal paths{shown}"
 
 
-def _worse(candidate: Candidate, best_candidate: Candidate, multipath: Multipath) -> str | None:
+def _worse(one: Attributes, best: Attributes) -> str | None:
     """The first criterion in which a route differs from the best one; None when they are equal."""
-    one, best = candidate.attributes, best_candidate.attributes
-    if candidate is best_candidate:
-        return None
     reasons = (
         _compare("preference", one.preference, best.preference, wants_more=True),
         _compare("weight", one.weight, best.weight, wants_more=True),
@@ -104,7 +115,6 @@ def _worse(candidate: Candidate, best_candidate: Candidate, multipath: Multipath
         _compare("MED", one.med, best.med, wants_more=False) if one.neighbor_as == best.neighbor_as else None,
         _peer_type(one, best),
         _compare("IGP metric to the next hop", one.igp_metric, best.igp_metric, wants_more=False),
-        _other_neighbor_as(one, best, multipath),
     )
     return next((reason for reason in reasons if reason), None)
 
@@ -137,8 +147,14 @@ def _peer_type(one: Attributes, best: Attributes) -> str | None:
     return "iBGP where the best path is eBGP" if one.internal else "eBGP where the best path is iBGP"
 
 
-def _other_neighbor_as(one: Attributes, best: Attributes, multipath: Multipath) -> str | None:
-    """Without `bestpath as-path multipath-relax` eBGP paths share load only within one neighbor AS."""
-    if best.internal is not False or multipath.relaxed is not False or one.neighbor_as == best.neighbor_as:
+def _different_as_path(one: Attributes, best: Attributes, multipath: Multipath) -> str | None:
+    """Without `bestpath as-path multipath-relax` FRR shares load over eBGP within one neighbor AS, and over
+    iBGP among routes with the very same AS path (bgp_path_info_cmp in bgpd/bgp_route.c).
+    """
+    if multipath.relaxed is not False or one.as_path is None or best.as_path is None:
         return None
-    return f"another neighbor AS ({one.neighbor_as} against {best.neighbor_as}), as-path multipath-relax is off"
+    same = one.as_path == best.as_path if best.internal else one.neighbor_as == best.neighbor_as
+    if same:
+        return None
+    paths = f"{' '.join(one.as_path)} against {' '.join(best.as_path)}"
+    return f"different AS path ({paths}), and as-path multipath-relax is off"

@@ -135,7 +135,7 @@ def test_no_route(platform: str) -> None:
             "path_limit",
             {
                 "frr": "path limit: 2 of 3 equal paths, maximum-paths ibgp 2",
-                "bird": "path limit: 2 of 3 equal paths",
+                "bird": "path limit (merge paths) or export filter of the kernel protocol: 2 of 3 equal paths",
             },
         ),
         ("longer_as_path", dict.fromkeys(("frr", "bird"), "longer AS path (1 against 0)")),

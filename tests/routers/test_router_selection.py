@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from routers.model import Route
+from routers.model import RemedyKind, Route
 from routers.selection import Attributes, Candidate, Multipath, explained
 
 BEST = Attributes(
@@ -52,7 +52,7 @@ def test_the_first_difference_counts(other: Attributes, expected: str) -> None:
         (Multipath({}, relaxed=True), "path limit: 1 of 2 equal paths"),
         (
             Multipath({}, relaxed=False),
-            "another neighbor AS (64514 against 64513), as-path multipath-relax is off",
+            "different AS path (64514 against 64513), and as-path multipath-relax is off",
         ),
     ],
 )
@@ -71,3 +71,25 @@ def test_an_equal_route_of_unknown_use_stays_unknown() -> None:
         Multipath({}),
     )
     assert [one.used for one in routes] == [True, None, False]
+
+
+@pytest.mark.parametrize(
+    ("internal", "as_path", "mended_by"),
+    [
+        (False, ("64513", "64999"), RemedyKind.PATH_LIMIT),
+        (False, ("64514", "64998"), RemedyKind.AS_PATH_RELAX),
+        (True, ("64513", "64999"), RemedyKind.AS_PATH_RELAX),
+        (True, ("64513", "64998"), RemedyKind.PATH_LIMIT),
+    ],
+)
+def test_what_relaxing_would_mend(internal: bool, as_path: tuple[str, ...], mended_by: RemedyKind) -> None:
+    best = changed(internal=internal, as_path=("64513", "64998"))
+    other = changed(internal=internal, as_path=as_path)
+    routes = explained([candidate(best, best=True, used=True), candidate(other)], Multipath({}, relaxed=False))
+    assert routes[1].mended_by is mended_by
+
+
+def test_an_unreachable_next_hop_comes_first() -> None:
+    dead = Candidate(candidate(BEST).route, changed(med=20), "next hop 10.0.0.13 cannot be resolved")
+    for others in ([], [candidate(BEST, best=True, used=True)]):
+        assert explained([*others, dead], Multipath({}))[-1].unused_reason == dead.obstacle
