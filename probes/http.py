@@ -27,7 +27,7 @@ from probes import failure
 from probes.attempt import Attempt
 from probes.failure import ProbeError
 from probes.http_module import HttpModule, TlsConfig
-from probes.http_wire import Exchange, PinnedConnector, exchange_in_progress
+from probes.http_wire import Exchange, PinnedConnector, exchange_in_progress, tls_error
 from probes.model import Failure, Outcome, Request
 from probes.pattern import group
 from probes.text import excerpt, identity_text
@@ -209,6 +209,8 @@ def _classified(error: Exception, exchange: Exchange) -> ProbeError:
     step = exchange.attempt.step
     if exchange.flood:
         return ProbeError(Failure.PROTOCOL, f"{step}: more than {exchange.max_bytes} bytes")
+    if isinstance(exchange.lost, ssl.SSLError):
+        return tls_error(exchange.lost, step)
     if exchange.lost is not None:
         return failure.network(exchange.lost.errno, step)
     if isinstance(error, InvalidURL):

@@ -16,9 +16,10 @@ from aiohttp import BaseConnector, ClientPayloadError
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 
-from probes import flow
+from probes import failure, flow
 from probes.failure import ProbeError
 from probes.model import Failure
+from probes.text import excerpt
 
 if TYPE_CHECKING:
     import asyncio
@@ -41,10 +42,11 @@ class Exchange:
     """One connection for one request; knows how to end it."""
 
     __slots__ = (
+        "_content",
+        "_ending",
         "_opened",
         "_transport",
         "attempt",
-        "content",
         "context",
         "flood",
         "lost",
@@ -59,7 +61,8 @@ class Exchange:
         self.server_name = server_name
         self.max_bytes = HEAD_BYTES + READ_BYTES
         self.flood = False  # more than max_bytes came
-        self.content: StreamReader | None = None
+        self._content: StreamReader | None = None
+        self._ending = ""
         self.peer_closed = False
         self.lost: OSError | None = None  # what ended the connection, unless it was a close
         self._opened = False
@@ -80,7 +83,11 @@ class Exchange:
                 server_hostname=None if self.context is None else self.server_name,
             )
         except ssl.SSLError as error:
-            raise ProbeError(Failure.TLS, f"TLS handshake: {_reason(error)}") from error
+            raise tls_error(error, "TLS handshake") from error
+        except OSError as error:
+            raise failure.network(error.errno, self.attempt.step) from error
+        except ValueError as error:
+            raise ProbeError(Failure.LOCAL, f"no usable TLS server name: {excerpt(self.server_name)}") from error
         self._transport = transport
         if self.context is not None:
             self.attempt.end_phase("tls")
@@ -90,12 +97,25 @@ class Exchange:
     def expect_body(self, content: StreamReader) -> None:
         """The head has ended."""
         self.attempt.step = "body"
-        self.content = content
+        self._content = content
         self.allow(0)
+        self._fail_unfinished_body()
 
     def allow(self, body_bytes: int) -> None:
         """So much of the body has been taken; more may arrive in proportion."""
         self.max_bytes = HEAD_BYTES + AHEAD_BYTES + FRAMING * body_bytes
+
+    def over(self, error: BaseException | None) -> None:
+        """The connection has ended; `error` is what aiohttp made of it."""
+        self._ending = error.message if isinstance(error, HttpProcessingError) else "body not completed"
+        self._fail_unfinished_body()
+
+    def _fail_unfinished_body(self) -> None:
+        # aiohttp 3.14 tells the reader of a body nothing when chunk framing breaks off after the first chunk.
+        content = self._content
+        if not self._ending or content is None or content.is_eof() or content.exception() is not None:
+            return
+        content.set_exception(ClientPayloadError(self._ending))
 
     def end(self, *, well: bool) -> None:
         """Close now: with FIN (and TLS close_notify) after a whole answer, else with RST."""
@@ -163,19 +183,11 @@ class _Handler(ResponseHandler):
         if isinstance(exc, OSError):
             self._exchange.lost = exc
         super().connection_lost(exc)
-        self._fail_unfinished_body()
-
-    def _fail_unfinished_body(self) -> None:
-        # aiohttp 3.14 tells the reader of a body nothing when chunk framing breaks off after the first chunk.
-        content = self._exchange.content
-        if content is None or content.is_eof() or content.exception() is not None:
-            return
-        error = self.exception()
-        message = error.message if isinstance(error, HttpProcessingError) else "body not completed"
-        content.set_exception(ClientPayloadError(message))
+        self._exchange.over(self.exception())
 
 
-def _reason(error: ssl.SSLError) -> str:
+def tls_error(error: ssl.SSLError, doing: str) -> ProbeError:
+    """TLS was refused, by the peer's certificate, by its alert, or by what it sent instead."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"certificate not accepted: {error.verify_message}"
-    return error.reason or str(error)
+        return ProbeError(Failure.TLS, f"{doing}: certificate not accepted: {excerpt(error.verify_message)}")
+    return ProbeError(Failure.TLS, f"{doing}: {excerpt(error.reason or str(error))}")

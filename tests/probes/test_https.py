@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -115,8 +117,20 @@ async def test_client_certificate_demanded_after_the_handshake(probers: Probers,
     context = authority().server_context(tmp_path, "www.example.org")
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(ca_file)
-    async with serving(answering(OK), tls=context) as port:
+
+    def serve_one(listener: socket.socket) -> None:  # asyncio's own TLS server sends no alert
+        connection, _ = listener.accept()
+        with connection.dup() as still_open, suppress(OSError):
+            with suppress(ssl.SSLError):
+                context.wrap_socket(connection, server_side=True)
+            while still_open.recv(4096):  # or what is unread would turn the close into a reset
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving_one = asyncio.create_task(asyncio.to_thread(serve_one, listener))
+        port = listener.getsockname()[1]
         outcome = await probe(probers, port, "www.example.org", tls_config={"ca_file": str(ca_file)})
+        await serving_one
     # With TLS 1.3 our handshake is over before the server has seen that there is no certificate.
     assert outcome.failure is Failure.TLS, outcome.detail
     assert "CERTIFICATE_REQUIRED" in outcome.detail
