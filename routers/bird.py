@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from routers import linux
-from routers.jsontext import as_address, as_prefix, phrase
+from routers.jsontext import as_address, as_prefix, digest, phrase
 from routers.model import (
     IPV4,
     IPV6,
@@ -104,7 +104,7 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
         local_as=next((one.local_as for one in sessions.values() if one.local_as is not None), None),
         hash_policy=MappingProxyType(linux.read_hash_policy(answers)),
         version=version[1] if version else None,
-        problems=tuple(dict.fromkeys((*problems, *fib_problems, *neighbor_problems))),
+        problems=digest((*problems, *fib_problems, *neighbor_problems)),
     )
 
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from routers import linux, vtysh
-from routers.jsontext import as_address, as_dict, as_int, as_list, as_prefix, as_text, parse
+from routers.jsontext import as_address, as_dict, as_int, as_list, as_prefix, as_text, digest, parse
 from routers.model import (
     IPV4,
     IPV6,
@@ -47,18 +47,12 @@ _STATES = {state.value.lower(): state for state in SessionState}
 
 def ask(query: Query) -> tuple[Command, ...]:
     """The commands whose answers `read` understands. Raises ValueError for text that is no address."""
+    families = sorted({family_of(vip) for vip in query.vips})
+    routes = [_route_command(vip) for vip in _unique(query.vips)]
+    filtered = [_filtered_command(node, family) for node in _unique(query.node_addresses) for family in families]
     return (
-        vtysh.command("vtysh sessions", (_VERSION, _SUMMARY, _NEIGHBORS, _PEER_GROUPS)),
+        *vtysh.batches((_VERSION, _SUMMARY, _NEIGHBORS, _PEER_GROUPS, *routes, *filtered)),
         vtysh.command(vtysh.OPTIONAL, (_LIMITS,)),
-        *vtysh.batches("vtysh routes", [_route_command(vip) for vip in _unique(query.vips)]),
-        *vtysh.batches(
-            "vtysh filtered routes",
-            [
-                _filtered_command(node, family)
-                for node in _unique(query.node_addresses)
-                for family in sorted({family_of(vip) for vip in query.vips})
-            ],
-        ),
         *linux.ask(query),
     )
 
@@ -78,6 +72,8 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
     }
     fib, fib_problems = linux.read_fib(answers, query)
     neighbors, neighbor_problems = linux.read_neighbors(answers)
+    if _PEER_GROUPS not in bodies:
+        problems.append(f"{_PEER_GROUPS}: no answer, so listen ranges are unknown")
     version = re.search(r"FRRouting (\S+)", bodies.get(_VERSION, ""))
     return Snapshot(
         router=router,
@@ -92,7 +88,7 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
         maximum_paths=MappingProxyType(_lowest(limits)),
         hash_policy=MappingProxyType(linux.read_hash_policy(answers)),
         version=version[1] if version else None,
-        problems=tuple(dict.fromkeys((*problems, *fib_problems, *neighbor_problems))),
+        problems=digest((*problems, *fib_problems, *neighbor_problems)),
     )
 
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from routers.model import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -74,3 +77,11 @@ def phrase(text: str, limit: int = 200) -> str:
     """Foreign text made fit for one line of a message: printable, single-spaced, at most `limit` long."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: limit * 4]).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def digest(problems: Iterable[str], limit: int = 10) -> tuple[str, ...]:
+    """Each problem once, and of many the first `limit` and how many more there are."""
+    once = tuple(dict.fromkeys(problems))
+    if len(once) <= limit:
+        return once
+    return (*once[:limit], f"and {len(once) - limit} more")

@@ -131,6 +131,10 @@ async def _execute(connection: asyncssh.SSHClientConnection, command: Command, l
             process.stdin.write_eof()
         stdout, stderr = await together(read_all(process.stdout, limit), read_all(process.stderr, limit))
         await process.wait_closed()
+    except BaseException:
+        with contextlib.suppress(OSError):  # without a signal OpenSSH lets a silent command run on
+            process.kill()
+        raise
     finally:
         process.close()
     if connection.is_closed() and process.returncode is None:

@@ -1,7 +1,7 @@
 """Several questions to FRR in one vtysh process, and the answers told apart again.
 
 With -E vtysh repeats each command behind its prompt. It stops at the first command that it does not know, so
-one that older releases lack stands last or alone; a mere warning does not stop it (seen with FRR 8.4).
+one that may be refused stands alone; a mere warning does not stop it (seen with FRR 8.4).
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def command(name: str, questions: Sequence[str]) -> Command:
     return Command(name, ("vtysh", "-E", *(part for question in questions for part in ("-c", question))))
 
 
-def batches(name: str, questions: Sequence[str]) -> Iterator[Command]:
-    """As many processes as keep argument vectors short."""
+def batches(questions: Sequence[str]) -> Iterator[Command]:
+    """As few processes as keep argument vectors short; starting vtysh is what costs a small router most."""
     for number, start in enumerate(range(0, len(questions), _COMMANDS_PER_PROCESS), start=1):
-        yield command(f"{name} {number}", questions[start : start + _COMMANDS_PER_PROCESS])
+        yield command(f"vtysh {number}", questions[start : start + _COMMANDS_PER_PROCESS])
 
 
 def bodies(answers: Mapping[str, Answer], problems: list[str]) -> dict[str, str]:

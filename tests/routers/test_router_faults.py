@@ -204,14 +204,14 @@ def test_a_missing_answer_costs_its_own_part_only(platform: str) -> None:
             VIP in taken.routes,
             VIP in taken.fib,
         )
-        assert sum(healthy) >= 2, name
+        assert sum(healthy) >= (1 if name == "vtysh 1" else 2), name
         if name != "kernel hash policy":
             assert any("the router went away" in problem for problem in taken.problems), name
 
 
 @BOTH
 def test_unreadable_sessions_are_not_no_sessions(platform: str) -> None:
-    name = {"frr": "vtysh sessions", "bird": "bird protocols"}[platform]
+    name = {"frr": "vtysh 1", "bird": "bird protocols"}[platform]
     for text in ("", "bgpd is not running\n", "BIRD 2.0.12 ready.\nAccess restricted\n", "{}"):
         broken = answers(platform, "healthy") | {name: Answer(stdout=text, exit_status=1)}
         taken = PLATFORMS[platform].read("edge", QUERY, broken, 0.0)

@@ -17,12 +17,16 @@ ROUTE = f"show bgp ipv4 unicast {VIP} json"
 LIMITS = "show running-config bgpd | include ^router bgp|address-family|maximum-paths"
 
 
+def with_transcript(transcript: str) -> dict[str, Answer]:
+    return answers("frr", "healthy") | {"vtysh 1": Answer(transcript)}
+
+
 def told(bodies: dict[str, Any], query: Query = QUERY) -> Snapshot:
-    """What FRR said to a few commands; the kernel's answers are the healthy ones."""
+    """What FRR said to a few commands; its other answers and the kernel's are the healthy ones."""
     transcript = "".join(
         f"edge# {command}\n{body if isinstance(body, str) else json.dumps(body)}\n" for command, body in bodies.items()
     )
-    return frr.read("edge", query, answers("frr", "healthy") | {"vtysh sessions": Answer(transcript)}, 0.0)
+    return frr.read("edge", query, with_transcript(transcript), 0.0)
 
 
 def only_session(peer: dict[str, Any], detail: dict[str, Any] | None = None, name: str = "10.0.0.13") -> Session:
@@ -92,6 +96,22 @@ def test_a_summary_of_another_shape_is_no_empty_summary(summary: Any) -> None:
     assert any(problem.startswith(SUMMARY) for problem in taken.problems)
 
 
+def test_an_answer_that_stops_early_names_what_is_missing() -> None:
+    whole = answers("frr", "healthy")["vtysh 1"].stdout
+    cut = whole[: whole.index("edge# show bgp peer-group")]
+    taken = frr.read("edge", QUERY, with_transcript(cut), 0.0)
+    assert taken.sessions
+    assert taken.routes == {}
+    assert "show bgp peer-group: no answer, so listen ranges are unknown" in taken.problems
+
+
+def test_many_problems_are_counted() -> None:
+    vips = tuple(f"203.0.113.{number}" for number in range(50))
+    problems = frr.read("edge", Query(vips, ()), {}, 0.0).problems
+    assert len(problems) == 11
+    assert problems[-1].startswith("and ")
+
+
 def test_a_router_without_bgp_has_no_neighbors() -> None:
     assert told({SUMMARY: {}, NEIGHBORS: {}}).sessions == ()
 
@@ -122,8 +142,7 @@ def test_a_user_that_may_not_see_the_configuration_is_no_problem() -> None:
 
 def route(path: dict[str, Any], prefix: str = f"{VIP}/32") -> Snapshot:
     document = {"prefix": prefix, "paths": [path]}
-    whole = answers("frr", "healthy")
-    whole["vtysh routes 1"] = Answer(f"edge# {ROUTE}\n{json.dumps(document)}\n")
+    whole = with_transcript(f"edge# {ROUTE}\n{json.dumps(document)}\n")
     return frr.read("edge", Query((VIP,), ()), whole, 0.0)
 
 
