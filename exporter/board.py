@@ -123,9 +123,7 @@ class Board:
         return Status(
             generated_at=now,
             version=self._version,
-            routers=tuple(
-                _router(feed, views.get(name), expected, trust, now) for name, feed in feeds.items()
-            ),
+            routers=tuple(_router(feed, views.get(name), expected, trust, now) for name, feed in feeds.items()),
             nodes=self._node_statuses(expected, targets, now),
             targets=targets,
             durations=tuple(
@@ -173,9 +171,7 @@ class Board:
                     )
                 )
 
-    def _node_statuses(
-        self, expected: Expected, targets: Sequence[TargetStatus], now: float
-    ) -> tuple[NodeStatus, ...]:
+    def _node_statuses(self, expected: Expected, targets: Sequence[TargetStatus], now: float) -> tuple[NodeStatus, ...]:
         verdicts: dict[str, list[Verdict]] = {name: [] for name in expected.nodes}
         reached: dict[str, float] = {}
         for target in targets:
@@ -224,9 +220,7 @@ def _router(
         error=feed.error or "; ".join(feed.snapshot.problems if feed.snapshot is not None else ()) or None,
         query_seconds=feed.query_seconds,
         sessions=_sessions(view, expected) if view is not None else (),
-        configured={node: node in view.sessions for node in expected.nodes}
-        if known and view is not None
-        else {},
+        configured={node: node in view.sessions for node in expected.nodes} if known and view is not None else {},
         oracle_agreement=right / total if total else None,
     )
 

@@ -58,9 +58,7 @@ def conclude(
     for standpoint in standpoints:
         seen = {vip: _look(standpoint, expected, target, vip) for vip in target.vips}
         facts = [
-            (vip, path)
-            for vip, evidence in seen.items()
-            for path in _facts(standpoint, target, vip, evidence, around)
+            (vip, path) for vip, evidence in seen.items() for path in _facts(standpoint, target, vip, evidence, around)
         ]
         verdicts = judge([path for _, path in facts])
         own = [
@@ -201,9 +199,7 @@ def _stages(
         router=standpoint.router,
         expected=len(target.nodes),
         announced=evidence.announced if known and evidence is not None else None,
-        installed=len(evidence.hops)
-        if known and evidence is not None and evidence.hops is not None
-        else None,
+        installed=len(evidence.hops) if known and evidence is not None and evidence.hops is not None else None,
         exercised=sum(path.result is not None and path.expected for path in own),
         ok=sum(path.verdict is Verdict.OK for path in own),
     )

@@ -14,9 +14,7 @@ from exporter.durations import format_duration, parse_duration
 LOWEST_PORT = 1024
 HIGHEST_PORT = 65535
 _NAME = r"^[A-Za-z0-9_.:/-]{1,63}$"
-_HOST = re.compile(
-    r"(?=.{1,253}\.?$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_-]{1,63}\.?"
-)
+_HOST = re.compile(r"(?=.{1,253}\.?$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_-]{1,63}\.?")
 
 # Known to the contract, built by later issues: naming one is an error that says so, never ignored.
 STEERING_LATER = frozenset({"trace", "sweep"})
@@ -86,9 +84,7 @@ def _ports(value: object) -> range:
 Duration = Annotated[float, BeforeValidator(_duration), PlainSerializer(format_duration)]
 Address = Annotated[str, BeforeValidator(_address)]
 Host = Annotated[str, BeforeValidator(_host)]
-PortRange = Annotated[
-    range, BeforeValidator(_ports), PlainSerializer(lambda ports: f"{ports[0]}-{ports[-1]}")
-]
+PortRange = Annotated[range, BeforeValidator(_ports), PlainSerializer(lambda ports: f"{ports[0]}-{ports[-1]}")]
 Port = Annotated[int, Field(ge=1, le=HIGHEST_PORT)]
 Name = Annotated[str, Field(pattern=_NAME)]
 

@@ -82,17 +82,13 @@ def _modules(document: Document, raw: Any) -> tuple[dict[str, Module], list[Prob
     if isinstance(raw, dict):
         merged |= raw
     elif raw is not None:
-        problems.append(
-            _problem(document, ("modules",), "must be a mapping from a module's name to its settings")
-        )
+        problems.append(_problem(document, ("modules",), "must be a mapping from a module's name to its settings"))
     modules: dict[str, Module] = {}
     for name, settings in merged.items():
         try:
             modules[name] = _module(name, settings)
         except _ModuleError as error:
-            problems += [
-                _problem(document, ("modules", name, *location), message) for location, message in error.found
-            ]
+            problems += [_problem(document, ("modules", name, *location), message) for location, message in error.found]
         except ValidationError as error:
             prefix: Location = ("modules", name, settings["prober"])
             problems += _translate(document, error, prefix, PROBERS[settings["prober"]].module)
@@ -129,9 +125,7 @@ def _module(name: str, raw: Any) -> Module:
     if found:
         raise _ModuleError(*found)
     settings = raw.get(prober)
-    return Module(
-        name, prober, PROBERS[prober].module.model_validate({} if settings is None else settings), timeout
-    )
+    return Module(name, prober, PROBERS[prober].module.model_validate({} if settings is None else settings), timeout)
 
 
 def _cross_check(document: Document, raw: Mapping[str, Any], modules: Mapping[str, Module]) -> list[Problem]:
@@ -154,9 +148,7 @@ def _cross_check(document: Document, raw: Mapping[str, Any], modules: Mapping[st
         problems += _node_references(document, place, target, node_names)
         problems += _identity_fits(document, place, target, modules)
         if _steering(raw) == "identity" and target.get("identity") is None:
-            problems.append(
-                _problem(document, place, "steering is identity, so every target needs an identity")
-            )
+            problems.append(_problem(document, place, "steering is identity, so every target needs an identity"))
     if _steering(raw) in STEERING_LATER:
         message = f"{_steering(raw)} is known, but not supported yet; use auto, oracle or identity"
         problems.append(_problem(document, ("probing", "steering"), message))
@@ -220,9 +212,7 @@ def _identity_fits(
     ]
 
 
-def _repeated(
-    document: Document, section: str, entries: list[tuple[int, dict[str, Any]]], key: str
-) -> list[Problem]:
+def _repeated(document: Document, section: str, entries: list[tuple[int, dict[str, Any]]], key: str) -> list[Problem]:
     seen: dict[str, int] = {}
     problems: list[Problem] = []
     for index, entry in entries:
@@ -246,9 +236,7 @@ def _repeated_addresses(document: Document, nodes: list[tuple[int, dict[str, Any
                 continue
             if address in owner:
                 place: Location = ("nodes", index, "addresses" if isinstance(several, list) else "address")
-                problems.append(
-                    _problem(document, place, f"{address} already belongs to node {owner[address]}")
-                )
+                problems.append(_problem(document, place, f"{address} already belongs to node {owner[address]}"))
             owner.setdefault(address, str(node.get("name")))
     return problems
 

@@ -17,9 +17,7 @@ def parse_duration(text: str) -> float:
     if match is None:
         raise ValueError(f"{text[:_LONGEST]!r} is no duration; write it like 15s, 1m30s or 250ms")
     return sum(
-        int(count) * _UNITS[unit]
-        for count, unit in zip(match.groups(), _UNITS, strict=True)
-        if count is not None
+        int(count) * _UNITS[unit] for count, unit in zip(match.groups(), _UNITS, strict=True) if count is not None
     )
 
 

@@ -62,6 +62,7 @@ class Round:
     no_flow: Mapping[str, str]
     sent: tuple[Sent, ...]
     oracle_checks: tuple[bool, ...] = ()
+    memory_checks: tuple[bool, ...] = ()
 
 
 @dataclass(slots=True)
@@ -122,7 +123,6 @@ class _Run:
         results = self._results()
         if self._choice.method is Method.ORACLE:
             results = await self._confirmed(results)
-        self._endpoint.memory.record(self._memory_checks)
         return self._round(results)
 
     async def go_blind(self) -> Round:
@@ -238,10 +238,7 @@ class _Run:
         if not self._oracle.proven(self._oracle_checks):
             lacking = MIN_COMPARISONS - self._oracle.comparisons(self._oracle_checks)
             flows = [
-                (source, via)
-                for via in self._vias
-                for source in self._map.sources(via)
-                if not self._was_sent(source)
+                (source, via) for via in self._vias for source in self._map.sources(via) if not self._was_sent(source)
             ]
             await self._each(lambda flow: self._probe(*flow), flows[: max(0, lacking)])
         choice = choose(self._means, self._oracle, self._oracle_checks)
@@ -302,17 +299,13 @@ class _Run:
         self._oracle_checks += [answers[source] == via for source, via in seen.items() if source in answers]
 
     def _results(self) -> dict[str, PathResult]:
-        keeps = self._choice.method is not Method.IDENTITY or self._endpoint.memory.proven(
-            self._memory_checks
-        )
+        keeps = self._choice.method is not Method.IDENTITY or self._endpoint.memory.proven(self._memory_checks)
         by_via: dict[str, list[Sent]] = {}
         for sent in self._sent:
             if sent.named is not None:
                 by_via.setdefault(sent.named, []).append(sent)
             elif sent.meant is not None and keeps and self._choice.method is not Method.NONE:
-                if self._choice.method is Method.IDENTITY and sent.source not in self._map.sources(
-                    sent.meant
-                ):
+                if self._choice.method is Method.IDENTITY and sent.source not in self._map.sources(sent.meant):
                     continue
                 by_via.setdefault(sent.meant, []).append(sent)
         if not keeps:
@@ -342,9 +335,7 @@ class _Run:
     async def _confirmed(self, results: dict[str, PathResult]) -> dict[str, PathResult]:
         """Before a path is called down, ask again whether its flows still take it."""
         doubtful = [
-            sent
-            for sent in self._sent
-            if not sent.outcome.success and sent.named is None and sent.meant in results
+            sent for sent in self._sent if not sent.outcome.success and sent.named is None and sent.meant in results
         ]
         if not doubtful or all(result.success for result in results.values()):
             return results
@@ -377,6 +368,7 @@ class _Run:
             no_flow=no_flow,
             sent=tuple(self._sent),
             oracle_checks=tuple(self._oracle_checks),
+            memory_checks=tuple(self._memory_checks),
         )
 
     async def _each(self, action: Callable[[_T], Awaitable[object]], items: Iterable[_T]) -> None:

@@ -57,8 +57,7 @@ class Expected:
 def from_config(config: Config, vips: Mapping[str, tuple[str, ...]]) -> Expected:
     """The static part of the expected state; `vips` are the addresses of each target, by its name."""
     nodes = {
-        node.name: Node(node.name, tuple(canonical(address) for address in node.all_addresses))
-        for node in config.nodes
+        node.name: Node(node.name, tuple(canonical(address) for address in node.all_addresses)) for node in config.nodes
     }
     targets = {
         target.name: Target(

@@ -64,7 +64,8 @@ def _explain_path(out: Console, path: PathStatus) -> None:
         return
     ports = ", ".join(map(str, result.source_ports))
     took = format_duration(result.duration_seconds)
-    text = f"probe: {result.detail} ({took}; source ports {ports}; {result.method}, confidence {result.confidence:.2f})"
+    said = "succeeded" if result.success else f"{result.failure}, {result.detail}"
+    text = f"probe: {said} ({took}; source ports {ports}; {result.method}, confidence {result.confidence:.2f})"
     _step(out, result.success, text, indent=4)
 
 

@@ -216,5 +216,3 @@ def _gauge(name: str, text: str, labels: tuple[str, ...]) -> GaugeMetricFamily:
 
 def _counter(name: str, text: str, labels: tuple[str, ...]) -> CounterMetricFamily:
     return CounterMetricFamily(name, text, labels=labels)
-
-

@@ -98,9 +98,7 @@ class Monitor:
         """Ask one router, then judge what waited for its answer. Returns the targets to be probed again."""
         feed = self.feeds[name]
         query = Query(
-            vips=tuple(
-                dict.fromkeys(vip for target in self._expected.targets.values() for vip in target.vips)
-            ),
+            vips=tuple(dict.fromkeys(vip for target in self._expected.targets.values() for vip in target.vips)),
             node_addresses=tuple(self._expected.owners),
         )
         fresh = await feed.poll(query)
@@ -259,6 +257,8 @@ class Monitor:
 
     def _commit(self, place: _PLACE, finished: Round) -> None:
         self._trust(place[0], place[2]).record(finished.oracle_checks)
+        if place in self.endpoints:
+            self.endpoints[place].memory.record(finished.memory_checks)
         self.board.commit(place, finished, self.config.modules[self._targets[place[1]].module].prober)
 
     def _judge(self, name: str) -> None:

@@ -71,9 +71,7 @@ class Names:
 async def _ask(host: str, kind: str) -> tuple[list[str], float, str | None]:
     try:
         resolver = dns.asyncresolver.Resolver()
-        answer = await resolver.resolve(
-            host, kind, lifetime=_LIFETIME, raise_on_no_answer=False, search=False
-        )
+        answer = await resolver.resolve(host, kind, lifetime=_LIFETIME, raise_on_no_answer=False, search=False)
     except dns.resolver.NXDOMAIN:
         return [], _SHORTEST_TTL, f"{host} does not exist"
     except (dns.exception.DNSException, OSError) as error:

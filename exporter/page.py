@@ -28,7 +28,7 @@ table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:8px 12px
 th{color:var(--dim);font-weight:600;font-size:13px}tr+tr td,thead+tbody td{border-top:1px solid var(--line)}
 td.wide{white-space:normal;min-width:320px}.v{font-weight:600}.ok .v,.v.ok{color:var(--ok)}
 .v.warn{color:var(--warn)}.v.bad{color:var(--bad)}.dim{color:var(--dim)}
-pre{background:var(--page);border:1px solid var(--line);border-radius:6px;padding:8px 12px;overflow-x:auto;margin:8px 0 0}
+pre{background:var(--page);border:1px solid var(--line);border-radius:6px;padding:8px 12px;overflow-x:auto}
 a{color:inherit}footer{padding:24px 20px;color:var(--dim)}
 """
 
@@ -72,7 +72,8 @@ def _headline(status: Status, ready: bool) -> str:
         return '<div class="card warn"><p class="v">The first round has not ended yet.</p></div>'
     bad = [node for node in status.nodes if node.verdict is not Summary.OK]
     if not bad and status.all_ok:
-        return f'<div class="card ok"><p class="v">All {len(status.nodes)} nodes can be reached on every path.</p></div>'
+        good = f"All {len(status.nodes)} nodes can be reached on every path."
+        return f'<div class="card ok"><p class="v">{good}</p></div>'
     said = "; ".join(f"{node.name} is {node.verdict.value}" for node in bad) or "Some paths are not ok"
     kind = "bad" if any(node.verdict is Summary.UNREACHABLE for node in bad) else "warn"
     return f'<div class="card {kind}"><p class="v {kind}">{escape(said)}</p></div>'
@@ -111,7 +112,7 @@ def _node_row(node: NodeStatus, status: Status, verdicts: dict[tuple[str, str], 
     cells = [f"<b>{escape(node.name)}</b>", escape(node.address), _verdict(node.verdict.value), direct]
     for target in status.targets:
         found = dict.fromkeys(verdicts.get((node.name, target.name), ()))
-        cells.append(" ".join(_verdict(verdict) for verdict in found) or '<span class="dim">–</span>')
+        cells.append(" ".join(_verdict(verdict) for verdict in found) or '<span class="dim">-</span>')
     return cells
 
 
@@ -136,13 +137,13 @@ def _paths(paths: Iterable[PathStatus], now: float) -> str:
     rows = []
     for path in paths:
         result = path.result
-        steering = f"{result.method} {result.confidence:.2f}" if result is not None else "–"
+        steering = f"{result.method} {result.confidence:.2f}" if result is not None else "-"
         rows.append(
             [
                 escape(path.target),
                 escape(path.vip),
-                escape(path.node or "–"),
-                escape(path.next_hop or "–"),
+                escape(path.node or "-"),
+                escape(path.next_hop or "-"),
                 _verdict(path.verdict.value),
                 format_duration(max(0.0, now - path.since)),
                 escape(steering),
@@ -168,7 +169,7 @@ def _table(columns: list[str], rows: list[list[str]]) -> str:
     body = "".join(
         "<tr>"
         + "".join(
-            f'<td{" class=wide" if wide and position == len(row) - 1 else ""}>{cell}</td>'
+            f"<td{' class=wide' if wide and position == len(row) - 1 else ''}>{cell}</td>"
             for position, cell in enumerate(row)
         )
         + "</tr>"

@@ -51,18 +51,20 @@ class PathMap:
         """Up to `count` rested flows whose next hop is not known, in the candidates' order."""
         known = {source for sources in self._vias.values() for source in sources}
         found: dict[Source, None] = {}
-        turns = 0
-        while len(found) < count and turns < 2:
+        begun_anew = False
+        while len(found) < count:
             source = next(self._coming, None)
             if source is None:
+                if begun_anew:
+                    break
                 self._coming = self._candidates()
-                turns += 1
+                begun_anew = True
             elif source not in known and self._rested(source, now):
                 found[source] = None
         return list(found)
 
     def learn(self, source: Source, via: str) -> None:
-        """This flow is known to take this next hop (and none that it was thought to take before)."""
+        """Note that a flow takes a next hop, and none that it was thought to take before."""
         sources = self._vias.setdefault(via, [])
         if source in sources:
             return

@@ -115,9 +115,7 @@ def _session_down(path: PathFacts, setting: Setting) -> str:
     limit = ", its prefix limit was hit" if session.prefix_limit_hit else ""
     error = f"; last error: {session.last_error}" if session.last_error else ""
     silent = session.state in (SessionState.CONNECT, SessionState.ACTIVE) and not session.last_error
-    hint = (
-        "; no BGP message came back: wrong password, packet filter or speaker not running" if silent else ""
-    )
+    hint = "; no BGP message came back: wrong password, packet filter or speaker not running" if silent else ""
     return f"{setting.router}'s BGP session with {_who(path)} is {state}{limit}{error}{hint}"
 
 
@@ -163,37 +161,25 @@ def _stale_route(path: PathFacts, setting: Setting) -> str:
 
 
 def _node_down(path: PathFacts, setting: Setting) -> str:
-    return (
-        f"{_probed(path)}, and the node itself does not answer either; {setting.router} still forwards to it"
-    )
+    return f"{_probed(path)}, and the node itself does not answer either; {setting.router} still forwards to it"
 
 
 def _service_down(path: PathFacts, setting: Setting) -> str:
     if path.answered:
         return f"packets reach {_who(path)}, but the service does not answer rightly: {_probed(path)}"
-    cause = (
-        "other targets through this node work"
-        if path.works_elsewhere
-        else "so do all other paths of the target"
-    )
+    cause = "other targets through this node work" if path.works_elsewhere else "so do all other paths of the target"
     return f"{_probed(path)}; {cause}, so the service at {setting.vip}:{setting.port} itself is down"
 
 
 def _blackhole(path: PathFacts, _setting: Setting) -> str:
     direct = (
-        "although the node answers directly"
-        if path.direct
-        else "and whether the node is alive could not be checked"
+        "although the node answers directly" if path.direct else "and whether the node is alive could not be checked"
     )
     return f"flows through {_who(path)} vanish: {_probed(path)}, {direct}"
 
 
 def _unexpected_next_hop(path: PathFacts, setting: Setting) -> str:
-    owner = (
-        f", which is node {path.node} and should not serve it"
-        if path.node is not None
-        else ", which no node has"
-    )
+    owner = f", which is node {path.node} and should not serve it" if path.node is not None else ", which no node has"
     probed = f"; {_probed(path)}" if path.result is not None else ""
     return f"{setting.router} forwards {setting.vip} to {path.next_hop}{owner}{probed}"
 
@@ -204,7 +190,7 @@ def _unverified(path: PathFacts, setting: Setting) -> str:
 
 
 def _ok(path: PathFacts, _setting: Setting) -> str:
-    return f"a flow through {_who(path)} succeeded: {_probed(path)}"
+    return f"{_who(path)} was reached: {_probed(path)}"
 
 
 _SENTENCES: dict[Verdict, Callable[[PathFacts, Setting], str]] = {
@@ -238,7 +224,7 @@ def _probed(path: PathFacts) -> str:
     if result is None:
         return "it was not probed"
     if result.success:
-        return f"{result.detail} in {result.duration_seconds * 1000:.0f} ms"
+        return f"a probe through it succeeded in {result.duration_seconds * 1000:.0f} ms"
     times = f"{result.probes} probes failed" if result.probes > 1 else "the probe failed"
     kind = result.failure or Failure.TIMEOUT
     return f"{times} ({kind}: {result.detail})"

@@ -48,9 +48,7 @@ class Schedule:
             self._every(router.poll_interval, share, f"poll:{router.name}", partial(self._poll, router.name))
         for position, target in enumerate(config.targets):
             share = position / len(config.targets)
-            self._every(
-                config.probing.interval, share, _ROUND + target.name, partial(self._monitor.round, target.name)
-            )
+            self._every(config.probing.interval, share, _ROUND + target.name, partial(self._monitor.round, target.name))
         self._every(config.probing.interval, 0.5, "direct", self._monitor.check_nodes)
         self._every(_NAMES_INTERVAL, 0.25, "names", self._monitor.resolve)
 

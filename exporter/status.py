@@ -215,9 +215,7 @@ def _router(router: RouterStatus, now: float) -> dict[str, Any]:
         "name": router.name,
         "platform": router.platform,
         "up": router.up,
-        "snapshot_age_seconds": None
-        if router.taken_at is None
-        else round(max(0.0, now - router.taken_at), 3),
+        "snapshot_age_seconds": None if router.taken_at is None else round(max(0.0, now - router.taken_at), 3),
         "error": router.error,
     }
 
@@ -279,9 +277,7 @@ def _path(path: PathStatus) -> dict[str, Any]:
             "success": None if result is None else result.success,
             "failure": None if result is None or result.failure is None else result.failure.value,
             "duration_seconds": None if result is None else round(result.duration_seconds, 6),
-            "phases": {}
-            if result is None
-            else {name: round(value, 6) for name, value in result.phases.items()},
+            "phases": {} if result is None else {name: round(value, 6) for name, value in result.phases.items()},
         },
         "bgp": {"session": path.session, "route": path.route, "fib": path.fib},
     }

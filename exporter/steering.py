@@ -50,9 +50,7 @@ class Agreement:
     def proven(self, more: Iterable[bool] = ()) -> bool:
         """Checked often enough, and right often enough."""
         ratio = self.ratio(more)
-        return (
-            ratio is not None and self.comparisons(more) >= MIN_COMPARISONS and ratio >= AGREEMENT_THRESHOLD
-        )
+        return ratio is not None and self.comparisons(more) >= MIN_COMPARISONS and ratio >= AGREEMENT_THRESHOLD
 
     def disproved(self, more: Iterable[bool] = ()) -> bool:
         """Wrong so often that the comparisons which a first judgement still lacks cannot mend it."""

@@ -93,9 +93,7 @@ class PathFacts:
     def answered(self) -> bool:
         """Something that speaks for the service sent packets back, so its failure is no silence."""
         result = self.result
-        return result is not None and (
-            result.connected or (result.failure is not None and result.failure.answered)
-        )
+        return result is not None and (result.connected or (result.failure is not None and result.failure.answered))
 
 
 def judge(paths: Sequence[PathFacts]) -> tuple[Verdict, ...]:
@@ -104,8 +102,7 @@ def judge(paths: Sequence[PathFacts]) -> tuple[Verdict, ...]:
     everything_fails = len({path.via for path in used}) > 1 and all(path.fails for path in used)
     only_path = len({path.via for path in used}) == 1
     return tuple(
-        _of_tables(path) or _of_probes(path, everything_fails=everything_fails, only_path=only_path)
-        for path in paths
+        _of_tables(path) or _of_probes(path, everything_fails=everything_fails, only_path=only_path) for path in paths
     )
 
 

@@ -49,9 +49,7 @@ class Rehearsal:
 
     def verdicts(self) -> Verdicts:
         """By (target, node); an unexpected next hop without a node goes by its address."""
-        return {
-            (path["target"], path["node"] or path["next_hop"]): path["verdict"] for path in self.status()["paths"]
-        }
+        return {(path["target"], path["node"] or path["next_hop"]): path["verdict"] for path in self.status()["paths"]}
 
     def wait_for(self, wanted: Callable[[Verdicts], bool], seconds: float) -> tuple[Verdicts, float]:
         """The first verdicts that are as wanted, and how long they took; the last ones if they never were."""
