@@ -96,12 +96,25 @@ class _Process(asyncio.SubprocessProtocol):
         stdin.close()
 
     async def end(self) -> None:
-        """Reap the leader; if it did not come to its end, kill the process group, children included."""
+        """Reap the leader; if it did not come to its end, kill the process group, children included.
+
+        A process of another user (sudo as prefix) cannot be killed: it loses its pipes and is not waited for.
+        """
+        ours = True
         if not self.finished.done() or self.finished.cancelled() or self.finished.exception():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._transport.get_pid(), signal.SIGKILL)
-        self._transport.close()
-        await self._exited
+            with contextlib.suppress(ProcessLookupError):
+                ours = self._kill()
+        with contextlib.suppress(PermissionError):
+            self._transport.close()
+        if ours:
+            await self._exited
+
+    def _kill(self) -> bool:
+        try:
+            os.killpg(self._transport.get_pid(), signal.SIGKILL)
+        except PermissionError:
+            return False
+        return True
 
     def answer(self) -> Answer:
         stdout, stderr = (bytes(self._output[fd]).decode(errors="replace") for fd in (STDOUT, STDERR))

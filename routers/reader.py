@@ -57,6 +57,7 @@ async def ask_oracle(
 ) -> Mapping[OracleFlow, NextHop]:
     """Ask a Linux router which next hop each flow takes; flows that it does not forward are left out.
 
+    Two commands for each source address, each within `timeout_seconds`.
     Raises RouterError when the router could not be asked, does not tell where flows enter it, or gave an
     answer that cannot be trusted.
     """

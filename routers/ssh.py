@@ -6,23 +6,19 @@ import asyncio
 import contextlib
 import shlex
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncssh
 
 from routers.jsontext import phrase
 from routers.model import Answer, Command
-from routers.transport import (
-    PARALLEL_COMMANDS,
-    ErrorKind,
-    OutputLimit,
-    RouterError,
-    read_all,
-    timed_out,
-    together,
-)
+from routers.transport import PARALLEL_COMMANDS, ErrorKind, OutputLimit, RouterError, timed_out
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 SSH_PORT = 22
+READ_CHUNK = 65_536
 CONNECT_TIMEOUT_SECONDS = 10.0
 KEEPALIVE_SECONDS = 5.0  # asyncssh gives up after three without an answer
 
@@ -52,6 +48,7 @@ class SshTransport:
         self._connection: asyncssh.SSHClientConnection | None = None
         self._attempt: asyncio.Task[asyncssh.SSHClientConnection] | None = None
         self._waiting = 0
+        self._closed = False
         self._slots = asyncio.Semaphore(PARALLEL_COMMANDS)
 
     async def run(self, command: Command, timeout_seconds: float, max_bytes: int) -> Answer:
@@ -70,7 +67,8 @@ class SshTransport:
             raise timed_out(command, timeout_seconds) from error
 
     async def close(self) -> None:
-        """End the connection, and any attempt to make one."""
+        """End the connection, and any attempt to make one. Final: later calls of `run` are refused."""
+        self._closed = True
         if self._attempt is not None:
             await _cancel(self._attempt)
         connection, self._connection = self._connection, None
@@ -84,14 +82,14 @@ class SshTransport:
             return await _execute(connection, command, OutputLimit(command, max_bytes))
         except asyncssh.ChannelOpenError as error:
             if connection.is_closed():
-                raise self._closed(connection, error.reason) from error
+                raise self._lost(connection, error.reason) from error
             raise RouterError(
                 f"{self._settings.place} refuses to run commands: {phrase(error.reason)}", ErrorKind.REFUSED
             ) from error
         except (asyncssh.DisconnectError, OSError) as error:
-            raise self._closed(connection, str(error)) from error
+            raise self._lost(connection, str(error)) from error
 
-    def _closed(self, connection: asyncssh.SSHClientConnection, reason: str) -> RouterError:
+    def _lost(self, connection: asyncssh.SSHClientConnection, reason: str) -> RouterError:
         if self._connection is connection:
             self._connection = None
         connection.abort()
@@ -100,6 +98,8 @@ class SshTransport:
 
     async def _connected(self) -> asyncssh.SSHClientConnection:
         """The live connection; callers that come while it is being made wait for the same attempt."""
+        if self._closed:
+            raise _given_up(self._settings)
         if self._connection is not None and not self._connection.is_closed():
             return self._connection
         if self._attempt is None:
@@ -107,14 +107,28 @@ class SshTransport:
         attempt = self._attempt
         self._waiting += 1
         try:
-            self._connection = await asyncio.shield(attempt)
+            return await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            if attempt.cancelled() and self._closed:
+                raise _given_up(self._settings) from None
+            raise
         finally:
             self._waiting -= 1
-            if not self._waiting:
-                await _cancel(attempt)
-            if attempt.done() and self._attempt is attempt:
-                self._attempt = None
-        return self._connection
+            await self._settle(attempt)
+
+    async def _settle(self, attempt: asyncio.Task[asyncssh.SSHClientConnection]) -> None:
+        """Keep what an attempt brought; end it when nobody waits for it any more."""
+        if not self._waiting:
+            await _cancel(attempt)
+        if not attempt.done() or self._attempt is not attempt:
+            return
+        self._attempt = None
+        if not attempt.cancelled() and attempt.exception() is None:
+            self._connection = attempt.result()
+
+
+def _given_up(settings: SshSettings) -> RouterError:
+    return RouterError(f"the connection to {settings.place} was given up here", ErrorKind.UNREACHABLE)
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:
@@ -129,7 +143,7 @@ async def _execute(connection: asyncssh.SSHClientConnection, command: Command, l
             if command.stdin:
                 process.stdin.write(command.stdin.encode())
             process.stdin.write_eof()
-        stdout, stderr = await together(read_all(process.stdout, limit), read_all(process.stderr, limit))
+        stdout, stderr = await _together(_read_all(process.stdout, limit), _read_all(process.stderr, limit))
         await process.wait_closed()
     except BaseException:
         with contextlib.suppress(OSError):  # without a signal OpenSSH lets a silent command run on
@@ -144,6 +158,24 @@ async def _execute(connection: asyncssh.SSHClientConnection, command: Command, l
         stderr=stderr.decode(errors="replace"),
         exit_status=process.returncode or 0,  # RFC 4254 section 6.10: a server need not send it
     )
+
+
+async def _read_all(stream: asyncssh.SSHReader[bytes], limit: OutputLimit) -> bytes:
+    chunks = bytearray()
+    while chunk := await stream.read(READ_CHUNK):
+        chunks += limit.take(chunk)
+    return bytes(chunks)
+
+
+async def _together(*work: Coroutine[Any, Any, bytes]) -> list[bytes]:
+    """Like asyncio.gather, but the first failure ends the others before it is raised."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _connect(settings: SshSettings) -> asyncssh.SSHClientConnection:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from routers.model import Answer, Command
 
 PARALLEL_COMMANDS = 4
 """Commands that one transport runs at a time; OpenSSH's MaxSessions is 10, and others use the router too."""
-
-READ_CHUNK = 65536
 
 
 class ErrorKind(StrEnum):
@@ -51,7 +46,7 @@ class Transport(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of connections and processes. Idempotent."""
+        """Let go of connections and processes, for good. Idempotent."""
         ...
 
 
@@ -72,31 +67,6 @@ class OutputLimit:
                 ErrorKind.TOO_LARGE,
             )
         return chunk
-
-
-class ByteStream(Protocol):
-    """What asyncio's and asyncssh's stream readers have in common."""
-
-    async def read(self, n: int = -1, /) -> bytes: ...
-
-
-async def read_all(stream: ByteStream, limit: OutputLimit) -> bytes:
-    """Read to the end of the stream, at most as much as `limit` allows."""
-    chunks = bytearray()
-    while chunk := await stream.read(READ_CHUNK):
-        chunks += limit.take(chunk)
-    return bytes(chunks)
-
-
-async def together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
-    """Like asyncio.gather, but the first failure ends the others before it is raised."""
-    tasks = [asyncio.create_task(one) for one in work]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def timed_out(command: Command, timeout_seconds: float) -> RouterError:

@@ -43,6 +43,8 @@ class Server:
     port: int = 0
     connections: list[asyncssh.SSHServerConnection] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
+    signals: list[str] = field(default_factory=list)
+    hanging: asyncio.Event = field(default_factory=asyncio.Event)
     running: int = 0
     most_running: int = 0
     drop_next: int = 0
@@ -58,7 +60,9 @@ class Server:
 
     async def _answer(self, command: str, process: asyncssh.SSHServerProcess[bytes]) -> None:
         if command == "hang":
+            self.hanging.set()
             await process.wait_closed()
+            await self._note_signal(process)
         elif command == "endless":
             while True:
                 process.stdout.write(b"x" * 65_536)
@@ -75,6 +79,12 @@ class Server:
             process.stdout.write(command.encode())
             process.stderr.write(b"complaint")
             process.exit(3 if command == "fail" else 0)
+
+    async def _note_signal(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+        try:
+            await process.stdin.read()
+        except asyncssh.SignalReceived as received:
+            self.signals.append(received.signal)
 
 
 def write_key(path: Path, passphrase: str | None = None) -> asyncssh.SSHKey:

@@ -95,6 +95,19 @@ async def test_a_daemon_that_keeps_the_pipe_open_costs_the_timeout() -> None:
     assert time.monotonic() - started < 2
 
 
+async def test_a_process_that_may_not_be_killed_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("os.killpg", refuse)
+    monkeypatch.setattr("subprocess.Popen.kill", refuse)
+    started = time.monotonic()
+    with pytest.raises(RouterError, match="no complete answer"):
+        await ExecTransport().run(script("sleep 0.6"), 0.2, LIMIT)
+    assert time.monotonic() - started < 0.55
+    await asyncio.sleep(0.6)  # the process ends by itself, while its event loop still runs
+
+
 async def test_a_missing_command_is_named() -> None:
     with pytest.raises(RouterError, match="vtysh-of-nowhere is not installed here") as caught:
         await ExecTransport().run(Command("sessions", ("vtysh-of-nowhere", "-c", "x")), 5, LIMIT)

@@ -154,6 +154,7 @@ async def test_a_hanging_command_costs_its_time_only(server: Server, transport: 
     assert time.monotonic() - started < 3
     assert (await transport.run(command("show"), 5, LIMIT)).stdout == "show"
     assert len(server.connections) == 1
+    assert server.signals == ["KILL"]
 
 
 async def test_a_silent_server_costs_the_timeout_and_leaves_nothing(server: Server) -> None:
@@ -217,9 +218,38 @@ async def test_a_connection_that_died_in_between(server: Server, transport: SshT
     assert len(server.connections) == 2
 
 
-async def test_close_twice_and_use_again(server: Server, transport: SshTransport) -> None:
+async def test_close_is_final(server: Server, transport: SshTransport) -> None:
     await transport.run(command("show"), 5, LIMIT)
     await transport.close()
     await transport.close()
-    assert (await transport.run(command("show"), 5, LIMIT)).stdout == "show"
-    assert len(server.connections) == 2
+    with pytest.raises(RouterError, match="was given up here"):
+        await transport.run(command("show"), 5, LIMIT)
+    assert len(server.connections) == 1
+
+
+@pytest.mark.parametrize("waiting_for", ["connection", "answer"])
+async def test_close_in_mid_command(server: Server, waiting_for: str) -> None:
+    """Whoever waits is told, neither cancelled nor connected anew."""
+    transport = SshTransport(settings(server))
+    if waiting_for == "answer":
+        await transport.run(command("show"), 5, LIMIT)
+    task = asyncio.create_task(transport.run(command("hang"), 5, LIMIT))
+    await asyncio.sleep(0)
+    if waiting_for == "answer":
+        await asyncio.wait_for(server.hanging.wait(), 5)
+    await transport.close()
+    with pytest.raises(RouterError, match="was given up here"):
+        await task
+    assert len(server.connections) <= 1
+
+
+async def test_a_caller_that_leaves_does_not_disturb_the_others(server: Server) -> None:
+    transport = SshTransport(settings(server))
+    leaving, staying = (asyncio.create_task(transport.run(command("show"), 5, LIMIT)) for _ in range(2))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    assert (await staying).stdout == "show"
+    assert len(server.connections) == 1
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    await transport.close()
