@@ -69,6 +69,11 @@ class RouterFeed:
             return None
         return f"its last answer is {age:.0f} s old" + (f" ({self.error})" if self.error else "")
 
+    @property
+    def confirmed_within(self) -> float:
+        """Seconds that a round may have to wait for the next answer: two polls."""
+        return 2 * (self.config.poll_interval + (self.query_seconds or 0.0))
+
     async def close(self) -> None:
         if self._transport is not None:
             await self._transport.close()

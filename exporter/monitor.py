@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,7 @@ from probes.table import Probers
 from routers.model import OracleFlow, Query, canonical, family_of
 
 MAX_PROBES_AT_ONCE = 512
+_MOST_PENDING = 8  # rounds of one endpoint that wait for the router's next answer
 _PLACE = tuple[str, str, str]
 """(router, target, vip): an endpoint behind one router."""
 
@@ -60,7 +62,7 @@ class Monitor:
         self.board = Board(version)
         self._probers = probers
         self._names = Names()
-        self._pending: dict[_PLACE, Round] = {}
+        self._pending: dict[_PLACE, deque[Round]] = {}
         self._running: dict[str, asyncio.Lock] = {}
         self._slots = asyncio.Semaphore(MAX_PROBES_AT_ONCE)
         self._expected = Expected({}, {})
@@ -129,7 +131,7 @@ class Monitor:
                 elif job.evidence is None:
                     self._commit(job.place, finished)
                 else:
-                    self._pending[job.place] = finished
+                    self._pending.setdefault(job.place, deque(maxlen=_MOST_PENDING)).append(finished)
             self.board.round_ended(time.time())
             self._judge(name)
 
@@ -238,22 +240,22 @@ class Monitor:
         again: list[str] = []
         feed = self.feeds[router]
         usable = feed.trouble(time.time()) is None
-        for place, finished in list(self._pending.items()):
+        for place, waiting in self._pending.items():
             if place[0] != router:
                 continue
-            if not usable:
-                self._commit(place, self._pending.pop(place))
-                continue
-            view = self.views[router]
-            if view.snapshot.taken_at < finished.ended:
-                continue
-            del self._pending[place]
-            hops = of_vip(view, self._expected, self._expected.targets[place[1]], place[2]).hops
-            if hops is None or tuple((hop.via, hop.weight) for hop in hops) == finished.basis:
-                self._commit(place, finished)
-            else:
-                again.append(place[1])
+            while waiting and (not usable or waiting[0].ended <= self.views[router].snapshot.taken_at):
+                finished = waiting.popleft()
+                if not usable or self._still_holds(place, finished):
+                    self._commit(place, finished)
+                else:
+                    again.append(place[1])
         return again
+
+    def _still_holds(self, place: _PLACE, finished: Round) -> bool:
+        """Whether the router's newest snapshot shows the next hops that the round was made for."""
+        router, name, vip = place
+        hops = of_vip(self.views[router], self._expected, self._expected.targets[name], vip).hops
+        return hops is None or tuple((hop.via, hop.weight) for hop in hops) == finished.basis
 
     def _commit(self, place: _PLACE, finished: Round) -> None:
         self._trust(place[0], place[2]).record(finished.oracle_checks)
@@ -266,14 +268,18 @@ class Monitor:
         if target is None:
             return
         now = time.time()
-        oldest = now - 4 * self.config.probing.interval - 4 * self.config.probing.timeout
+        probing = self.config.probing
+        round_seconds = probing.interval + probing.timeout
         standpoints = [
             Standpoint(
                 router=router,
                 view=self.views.get(router),
                 trouble=feed.trouble(now),
                 crossed=all(crosses(feed.config, self.config.routers, vip) for vip in target.vips),
-                exercises={vip: self.board.exercise((router, name, vip), oldest) for vip in target.vips},
+                exercises={
+                    vip: self.board.exercise((router, name, vip), now - feed.confirmed_within - 4 * round_seconds)
+                    for vip in target.vips
+                },
             )
             for router, feed in self.feeds.items()
         ]
