@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from exporter.durations import format_duration, parse_duration
+from probes.pattern import expression
 
 LOWEST_PORT = 1024
 HIGHEST_PORT = 65535
@@ -156,7 +157,7 @@ class IdentityRule(Section):
         if len([rule for rule in (self.header, self.body, self.banner) if rule is not None]) != 1:
             raise ValueError("give exactly one of header, body, banner")
         for pattern in (self.body, self.banner):
-            if pattern is not None and _groups(pattern) != 1:
+            if pattern is not None and expression(pattern).groups != 1:
                 raise ValueError(f"{pattern!r} must be a pattern with exactly one group")
         return self
 
@@ -199,10 +200,3 @@ class Config(Section):
     routers: tuple[Router, ...] = Field(strict=False)
     nodes: tuple[Node, ...] = Field(strict=False)
     targets: tuple[Target, ...] = Field(strict=False)
-
-
-def _groups(pattern: str) -> int:
-    try:
-        return re.compile(pattern).groups
-    except re.error as error:
-        raise ValueError(f"{pattern!r} is no regular expression: {error}") from None

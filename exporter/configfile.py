@@ -22,7 +22,6 @@ BUILT_IN_MODULES: Mapping[str, Mapping[str, Any]] = {
     "https_2xx": {"prober": "http", "http": {"fail_if_not_ssl": True}},
     "ssh_banner": {"prober": "ssh"},
 }
-_IDENTITIES: Mapping[str, tuple[str, ...]] = {"http": ("body", "header"), "ssh": ("banner",)}
 _SECTIONS_LATER = {"kubernetes": "nodes and targets from the cluster's API"}
 
 
@@ -200,7 +199,7 @@ def _identity_fits(
     if "host_key" in identity:
         message = "known, but not supported yet; use header, body or banner"
         return [_problem(document, (*place, "identity", "host_key"), message)]
-    fits = _IDENTITIES[module.prober]
+    fits = PROBERS[module.prober].identities
     wrong = [kind for kind in ("header", "body", "banner") if kind in identity and kind not in fits]
     return [
         _problem(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from exporter.evidence import Evidence, RouterView
 from exporter.verdicts import PathFacts, PathResult, Verdict
 from probes.model import Failure
-from routers.model import RemedyFacts, RemedyKind, Route, SessionState, Snapshot, family_of
+from routers.model import RemedyFacts, RemedyKind, SessionState, Snapshot, family_of
 from routers.platforms import REMEDIES
 
 _MOST_NAMED = 4  # neighbors or next hops named in one sentence
@@ -75,7 +75,7 @@ def _kind_of_cure(verdict: Verdict, path: PathFacts) -> RemedyKind | None:
     if verdict is Verdict.ROUTE_FILTERED:
         return RemedyKind.ROUTE_FILTERED
     if verdict is Verdict.ROUTE_UNUSED:
-        return _kind_for_unused(path.evidence.routes or ())
+        return next((route.mended_by for route in path.evidence.routes or () if route.mended_by), None)
     session = path.evidence.session
     if verdict is Verdict.SESSION_DOWN and session is not None:
         if session.admin_down:
@@ -83,13 +83,6 @@ def _kind_of_cure(verdict: Verdict, path: PathFacts) -> RemedyKind | None:
         if "bad peer as" in (session.last_error or "").lower():
             return RemedyKind.SESSION_WRONG_AS
     return None
-
-
-def _kind_for_unused(routes: tuple[Route, ...]) -> RemedyKind | None:
-    why = " ".join(route.unused_reason or "" for route in routes).lower()
-    if "path limit" in why:
-        return RemedyKind.PATH_LIMIT
-    return RemedyKind.AS_PATH_RELAX if "different as path" in why else None
 
 
 def _router_unknown(path: PathFacts, setting: Setting) -> str:

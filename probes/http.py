@@ -52,6 +52,7 @@ class HttpProber:
     """One aiohttp session for all probes, from `open` to `close`."""
 
     module: ClassVar[type[BaseModel]] = HttpModule
+    identities: ClassVar[tuple[str, ...]] = ("body", "header")
 
     def __init__(self, version: str) -> None:
         self._user_agent = f"ecmp-exporter/{version}"

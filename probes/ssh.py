@@ -40,6 +40,7 @@ class SshProber:
     """Keeps nothing between probes."""
 
     module: ClassVar[type[BaseModel]] = SshModule
+    identities: ClassVar[tuple[str, ...]] = ("banner",)
 
     def __init__(self, version: str) -> None:
         # Section 4.2: the software version holds no space and no minus sign.

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 
 class Prober(Protocol):
-    """Speaks one protocol. `module` is the schema of its section in a module of the configuration."""
+    """Speaks one protocol. `module` is the schema of its section in a module of the configuration, `identities`
+    are the kinds of identity that its answers can hold.
+    """
 
     module: ClassVar[type[BaseModel]]
+    identities: ClassVar[tuple[str, ...]]
 
     def __init__(self, version: str) -> None: ...
 

@@ -21,7 +21,7 @@ def module(**section: object) -> HttpModule:
         ({"headers": {"X Node": "a"}}, "match pattern"),
         ({"headers": {"X-Node": "a\r\nX-Evil: b"}}, "match pattern"),
         ({"fail_if_body_matches_regexp": "text"}, "valid tuple"),
-        ({"fail_if_body_matches_regexp": ["("]}, "not a regular expression"),
+        ({"fail_if_body_matches_regexp": ["("]}, "is no regular expression"),
         ({"fail_if_body_matches_regexp": [1]}, "a regular expression is a string"),
         ({"body_size_limit": "10 parsecs"}, "a size is bytes, or a number with B, KB, MB or GB"),
         ({"body_size_limit": "1GB"}, "less than or equal to 16777216"),
