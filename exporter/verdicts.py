@@ -126,7 +126,7 @@ def _of_tables(path: PathFacts) -> Verdict | None:
 def _session_is_down(evidence: Evidence) -> bool:
     if evidence.session is None:
         # Nothing but a dynamic range stands for the node, and nobody has connected from it.
-        return evidence.dynamic and not evidence.routes
+        return evidence.configured is not None and evidence.dynamic and not evidence.routes
     return evidence.session.state not in (SessionState.ESTABLISHED, SessionState.UNKNOWN)
 
 
