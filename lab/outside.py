@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,7 +18,7 @@ from lab.inspection import Status
 from lab.plan import Lab, LabError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 _HOLDER_VARIABLE: Final = "ECMP_LAB_HOLDER"
 
@@ -36,11 +38,39 @@ def given_holder() -> place.Holder | None:
 
 def up(lab: Lab, fault: Sequence[str], say: Callable[[str], None]) -> None:
     down(lab.name)
-    holder = _start_holder(place.state_root())
     arguments = ["up", "--nodes", str(lab.size), "--router", lab.router, "--hash", lab.hash_mode]
     for item in fault:
         arguments += ["--fault", item]
-    _run(holder, lab.name, arguments, say)
+    holder: place.Holder | None = None
+    try:
+        with _undisturbed():
+            holder = _start_holder(place.state_root())
+        _run(holder, lab.name, arguments, say)
+    except BaseException:
+        # Before the lab's record names it, nobody else could find the holder again.
+        if holder is not None and place.load(lab.name) is None:
+            daemons.end([holder.pid])
+        raise
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Signals that end a command are acted on only afterwards."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _frame: arrived.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in arrived[:1]:
+            signal.raise_signal(number)
 
 
 def _start_holder(root: Path) -> place.Holder:
@@ -113,11 +143,16 @@ def _run(holder: place.Holder, name: str, arguments: list[str], say: Callable[[s
     ) as process:
         if process.stdout is None or process.stderr is None:
             raise AssertionError
-        for line in process.stdout:
-            lines.append(line)
-            if say is not None:
-                say(line.rstrip("\n"))
-        errors = process.stderr.read().strip()
+        try:
+            for line in process.stdout:
+                lines.append(line)
+                if say is not None:
+                    say(line.rstrip("\n"))
+            errors = process.stderr.read().strip()
+        except BaseException:
+            process.kill()  # or it would go on building while the next command takes down
+            process.wait()
+            raise
     if process.returncode != 0:
         raise LabError(errors.removeprefix("ecmp-exporter lab: ") or f"lab {arguments[0]} failed")
     return "".join(lines)

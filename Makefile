@@ -1,0 +1,55 @@
+# Two commands do everything on a fresh Debian or Ubuntu: make demo, make test.
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+PYTHON := .venv/bin/python
+ARGS ?=
+
+# program:package; the root of a lab has FRR for its router, an ordinary user BIRD
+LAB := bird:bird2 birdc:bird2 nft:nftables ip:iproute2 sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client \
+       nsenter:util-linux unshare:util-linux
+FRR := $(shell [ "$$(id -u)" -ne 0 ] || echo bgpd:frr vtysh:frr)
+
+.PHONY: help
+help:
+	@echo "make demo    the outage in a rehearsal network, and the exporter that sees it, on localhost"
+	@echo "make test    everything that has to hold: lint, types, all tests, the rehearsal network included"
+	@echo "make unit    the tests that need no rehearsal network: seconds"
+	@echo "make lint    ruff and mypy"
+	@echo "make clean   remove what these commands have made in this directory"
+	@echo
+	@echo "demo, unit and test pass ARGS on: make demo ARGS=--once, make unit ARGS='-k metrics'"
+
+.PHONY: demo
+demo:
+	@sh tools/packages.sh need $(LAB) $(FRR)
+	@sh tools/venv.sh
+	@.venv/bin/ecmp-exporter demo $(ARGS)
+
+.PHONY: test
+test: lint
+	@sh tools/packages.sh need $(LAB) $(FRR)
+	@echo "all tests; those on the rehearsal network take minutes"
+	@$(PYTHON) -m pytest $(ARGS)
+
+.PHONY: lint
+lint: development
+	@echo "ruff"
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@echo "mypy"
+	@.venv/bin/mypy
+
+.PHONY: unit
+unit: development
+	@$(PYTHON) -m pytest -m "not lab" $(ARGS)
+
+.PHONY: development
+development:
+	@sh tools/venv.sh dev
+
+.PHONY: clean
+clean:
+	@echo "removing .venv, caches and builds"
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
