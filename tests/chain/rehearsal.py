@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ import yaml
 
 from lab import commands
 from lab.demo import exporter
+from lab.plan import HashMode, RouterKind
 
 INTERVAL = 2
 POLL = 1
@@ -61,21 +61,16 @@ class Rehearsal:
                 return verdicts, passed
             time.sleep(0.2)
 
-    def check(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`ecmp-exporter` with these arguments, inside the lab."""
-        argv = [sys.executable, "-m", "exporter", *arguments, f"--config.file={self.config}"]
-        return subprocess.run(
-            commands.prober_command(self.name, argv), capture_output=True, text=True, timeout=60, check=False
-        )
-
 
 @contextmanager
-def rehearsal(label: str, *, router: str, transport: str, nodes: int = 3) -> Iterator[Rehearsal]:
+def rehearsal(
+    label: str, *, router: RouterKind, transport: str, nodes: int = 3, hash_mode: HashMode = "five-tuple"
+) -> Iterator[Rehearsal]:
     """Build a lab of its own, run the exporter in it until it is ready, and take everything down again."""
     name = f"{label}-{os.getpid() % 100000}"
-    commands.up(name, nodes=nodes, router=router)  # type: ignore[arg-type]
+    commands.up(name, nodes=nodes, router=router, hash_mode=hash_mode)
     try:
-        config = _config(name, transport)
+        config = config_of(name, transport)
         listener = socket.create_server(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with listener, exporter(name, str(config), listener, level="info") as process:
@@ -86,7 +81,8 @@ def rehearsal(label: str, *, router: str, transport: str, nodes: int = 3) -> Ite
         commands.down(name)
 
 
-def _config(name: str, transport: str) -> Path:
+def config_of(name: str, transport: str) -> Path:
+    """The lab's own configuration, with rounds short enough for tests."""
     state = commands.state_directory(name)
     own = state / "exporter.yml" if transport == "ssh" else state / "exporter-exec.yml"
     values = yaml.safe_load(own.read_text())
