@@ -6,17 +6,20 @@ import asyncio
 import gzip
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
 from aiohttp import hdrs, web
 
 from exporter import metrics, page
-from exporter.config import Config
+from exporter.config import Config, Module
+from exporter.durations import format_duration
 from exporter.monitor import Monitor
 from exporter.status import events_to_json, to_json
 
 _COMPRESSION_LEVEL = 4
+_PLAIN_HEADERS = frozenset({"accept", "accept-language", "host", "user-agent"})
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
@@ -126,10 +129,20 @@ class _Handlers:
 
 
 def shown(config: Config) -> str:
-    """The running configuration as YAML; secrets stand in files, of which only the path is shown."""
+    """The running configuration as YAML. Secrets stand in files, of which only the path is shown; a header's
+    value may be one, so only those that cannot are.
+    """
     values = config.model_dump(mode="json", exclude_none=True, exclude={"modules"})
-    values["modules"] = {
-        name: {"prober": module.prober, module.prober: module.settings.model_dump(mode="json", exclude_unset=True)}
-        for name, module in config.modules.items()
-    }
+    values["modules"] = {name: _shown_module(module) for name, module in config.modules.items()}
     return yaml.safe_dump(values, sort_keys=False)
+
+
+def _shown_module(module: Module) -> dict[str, Any]:
+    settings = module.settings.model_dump(mode="json", exclude_unset=True)
+    if isinstance(settings.get("headers"), dict):
+        settings["headers"] = {
+            name: value if name.lower() in _PLAIN_HEADERS else "<hidden>"
+            for name, value in settings["headers"].items()
+        }
+    found: dict[str, Any] = {"prober": module.prober, module.prober: settings}
+    return found if module.timeout is None else {**found, "timeout": format_duration(module.timeout)}

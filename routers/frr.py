@@ -57,6 +57,11 @@ def ask(query: Query) -> tuple[Command, ...]:
     )
 
 
+def follow_up(_query: Query, _answers: Mapping[str, Answer]) -> tuple[Command, ...]:
+    """Nothing: FRR tells everything at once."""
+    return ()
+
+
 def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: float) -> Snapshot:
     """The snapshot as far as the answers can be read; never raises, see `Snapshot.problems`."""
     problems: list[str] = []

@@ -23,6 +23,10 @@ class Platform(Protocol):
         """The commands whose answers `read` understands. Raises ValueError for text that is no address."""
         ...
 
+    def follow_up(self, query: Query, answers: Mapping[str, Answer]) -> tuple[Command, ...]:
+        """Further commands that the answers to the first ones call for; `read` gets their answers as well."""
+        ...
+
     def read(self, router: str, query: Query, answers: Mapping[str, Answer], taken_at: float) -> Snapshot:
         """The snapshot as far as the answers (by command name) can be read; never raises.
 

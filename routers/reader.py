@@ -30,10 +30,11 @@ async def take_snapshot(
     timeout_seconds: float = TIMEOUT_SECONDS,
     max_bytes: int = MAX_BYTES,
 ) -> Snapshot:
-    """Ask everything at once and read what came back within `timeout_seconds`.
+    """Ask everything at once, then what the answers call for, and read what came back.
 
-    `clock` gives seconds since the epoch; the snapshot bears the time before the first question. A command
-    that could not be run costs its own part (`Snapshot.problems`). Raises RouterError when none could be.
+    Each command has `timeout_seconds`. `clock` gives seconds since the epoch; the snapshot bears the time
+    before the first question. A command that could not be run costs its own part (`Snapshot.problems`).
+    Raises RouterError when none of the first could be.
     """
     taken_at = clock()
     commands = platform.ask(query)
@@ -41,10 +42,10 @@ async def take_snapshot(
     errors = [result for result in results if isinstance(result, RouterError)]
     if errors and len(errors) == len(commands):
         raise errors[0]
-    answers = {
-        command.name: Answer(error=str(result)) if isinstance(result, RouterError) else result
-        for command, result in zip(commands, results, strict=True)
-    }
+    answers = _answers(commands, results)
+    more = platform.follow_up(query, answers)
+    results = await asyncio.gather(*(_run(transport, command, timeout_seconds, max_bytes) for command in more))
+    answers.update(_answers(more, results))
     return platform.read(router, query, answers, taken_at)
 
 
@@ -74,6 +75,13 @@ async def ask_oracle(
         except ValueError as error:
             raise RouterError(f"the flow oracle's answer cannot be used: {error}", ErrorKind.REFUSED) from error
     return found
+
+
+def _answers(commands: Sequence[Command], results: Sequence[Answer | RouterError]) -> dict[str, Answer]:
+    return {
+        command.name: Answer(error=str(result)) if isinstance(result, RouterError) else result
+        for command, result in zip(commands, results, strict=True)
+    }
 
 
 async def _run(transport: Transport, command: Command, timeout_seconds: float, max_bytes: int) -> Answer | RouterError:

@@ -48,14 +48,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Multipath:
-    """The path limits in force, "ibgp" and "ebgp" (none known: empty), and whether neighbor ASes may differ.
-
-    `doubt` names what else than the limit may keep an equal route out.
-    """
+    """The path limits in force, "ibgp" and "ebgp" (none known: empty), and whether neighbor ASes may differ."""
 
     limits: Mapping[str, int]
     relaxed: bool | None = None
-    doubt: str = ""
 
 
 def explained(candidates: Sequence[Candidate], multipath: Multipath) -> tuple[Route, ...]:
@@ -101,7 +97,7 @@ def _limit(best: Candidate, used: int, equal: int, multipath: Multipath) -> str:
     kind = "ibgp" if best.attributes.internal else "ebgp"
     limit = multipath.limits.get(kind)
     shown = f", maximum-paths {kind} {limit}" if limit is not None and limit <= used else ""
-    return f"path limit{multipath.doubt}: {used} of {equal} equal paths{shown}"
+    return f"path limit: {used} of {equal} equal paths{shown}"
 
 
 def _worse(one: Attributes, best: Attributes) -> str | None:

@@ -60,7 +60,7 @@ def bad_routers(chain: Rehearsal, tmp_path: Path) -> dict[str, dict[str, Any]]:
         "JSON": {"exec": {"prefix": [script(tmp_path / "garbage", garbage.replace("{on_edge}", str(on_edge)))]}},
         "json": {"exec": {"prefix": [script(tmp_path / "cut", cut.replace("{on_edge}", str(on_edge)))]}},
         "no complete answer": {"exec": {"prefix": [script(tmp_path / "hanging", "exec sleep 60")]}},
-        "not exist": {"exec": {"prefix": [str(tmp_path / "missing")]}},
+        "not installed": {"exec": {"prefix": [str(tmp_path / "missing")]}},
     }
 
 
