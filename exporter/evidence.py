@@ -110,6 +110,8 @@ def _hops(snapshot: Snapshot, expected: Expected, vip: str) -> tuple[Hop, ...] |
             continue
         address = canonical(next_hop.address)
         node = expected.node_at((address,)) or _node_behind(snapshot, expected, vip, next_hop)
+        if node is None and _could_be_a_node(snapshot, vip, address):
+            return None
         via = node.name if node is not None else address
         hops.setdefault(via, Hop(via, node.name if node is not None else None, address, next_hop.weight))
     return tuple(hops.values())
@@ -170,6 +172,12 @@ def _node_behind(snapshot: Snapshot, expected: Expected, vip: str, next_hop: Nex
     if node is None:
         return None
     return node if ipaddress.ip_address(address).is_link_local or node.address_for(vip) is None else None
+
+
+def _could_be_a_node(snapshot: Snapshot, vip: str, address: str) -> bool:
+    """Nobody is a stranger while the answer that would name the node behind a link-local address is missing."""
+    unanswered = snapshot.neighbors is None or vip not in snapshot.routes
+    return unanswered and ipaddress.ip_address(address).is_link_local
 
 
 def _networks(ranges: Iterable[str]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:

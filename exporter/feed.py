@@ -15,7 +15,7 @@ from routers.ssh import SshSettings, SshTransport
 from routers.transport import RouterError, Transport
 
 _STALE_AFTER_POLLS = 3
-_LONGEST_QUERY = 10.0  # seconds
+_QUERY_SECONDS = 10.0  # for all answers together; a small router with a login shell may need some
 _SECRET_BYTES = 4096
 
 
@@ -40,7 +40,7 @@ class RouterFeed:
                 self._connected(),
                 query,
                 time.time,
-                timeout_seconds=self._timeout,
+                timeout_seconds=_QUERY_SECONDS,
             )
             self.error = None
         except (RouterError, OSError, ValueError) as error:
@@ -55,7 +55,7 @@ class RouterFeed:
         if not (self.platform.HAS_LINUX_ORACLE and flows):
             return {}
         try:
-            return await ask_oracle(self._connected(), flows, timeout_seconds=self._timeout)
+            return await ask_oracle(self._connected(), flows, timeout_seconds=_QUERY_SECONDS)
         except (RouterError, OSError, ValueError) as error:
             self.error = str(error)
             return {}
@@ -65,7 +65,7 @@ class RouterFeed:
         if self.snapshot is None:
             return self.error or "it has not answered yet"
         age = now - self.snapshot.taken_at
-        if age <= _STALE_AFTER_POLLS * self.config.poll_interval + self._timeout:
+        if age <= _STALE_AFTER_POLLS * self.config.poll_interval + _QUERY_SECONDS:
             return None
         return f"its last answer is {age:.0f} s old" + (f" ({self.error})" if self.error else "")
 
@@ -78,10 +78,6 @@ class RouterFeed:
         if self._transport is not None:
             await self._transport.close()
             self._transport = None
-
-    @property
-    def _timeout(self) -> float:
-        return min(_LONGEST_QUERY, max(2.0, self.config.poll_interval))
 
     def _connected(self) -> Transport:
         if self._transport is None:

@@ -138,7 +138,7 @@ class Monitor:
     async def full_round(self) -> None:
         """From nothing to verdicts: ask, probe, ask again. What needs a checked oracle goes second."""
         await asyncio.gather(self.resolve(), self.check_nodes())
-        await self._poll_all()
+        await self._poll_all(self.feeds)
         second = {name for name in self._expected.targets if self._needs_checked_oracle(name)}
         moved = await self._wave(name for name in self._expected.targets if name not in second)
         if second or moved:
@@ -147,7 +147,8 @@ class Monitor:
     async def _wave(self, names: Iterable[str]) -> list[str]:
         """One round of each target and the answer that confirms it; names those to be probed again."""
         await asyncio.gather(*(self.round(name) for name in names))
-        return await self._poll_all()
+        # A router that did not answer a moment ago has nothing to confirm, and may hang.
+        return await self._poll_all(name for name, feed in self.feeds.items() if feed.trouble(time.time()) is None)
 
     def _needs_checked_oracle(self, name: str) -> bool:
         if self._targets[name].identity is not None:
@@ -157,8 +158,8 @@ class Monitor:
     async def close(self) -> None:
         await asyncio.gather(*(feed.close() for feed in self.feeds.values()))
 
-    async def _poll_all(self) -> list[str]:
-        found = await asyncio.gather(*(self.poll(name) for name in self.feeds))
+    async def _poll_all(self, names: Iterable[str]) -> list[str]:
+        found = await asyncio.gather(*(self.poll(name) for name in names))
         return sorted(set(itertools.chain.from_iterable(found)))
 
     def _expect(self) -> None:

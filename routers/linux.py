@@ -88,12 +88,12 @@ def read_fib(answers: Mapping[str, Answer], query: Query) -> tuple[dict[str, Fib
     return fib, problems
 
 
-def read_neighbors(answers: Mapping[str, Answer]) -> tuple[tuple[LinkNeighbor, ...], list[str]]:
-    """The ARP and ND tables, and what could not be read."""
+def read_neighbors(answers: Mapping[str, Answer]) -> tuple[tuple[LinkNeighbor, ...] | None, list[str]]:
+    """The ARP and ND tables (None if they could not be read), and what could not be read."""
     try:
         rows = as_list(parse(_usable(answers.get(NEIGHBORS))))
     except ValueError as error:
-        return (), [f"{NEIGHBORS}: {error}"]
+        return None, [f"{NEIGHBORS}: {error}"]
     found = (_link_neighbor(as_dict(row)) for row in rows)
     return tuple(neighbor for neighbor in found if neighbor), []
 

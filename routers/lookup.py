@@ -28,7 +28,7 @@ def addresses_of(snapshot: Snapshot, next_hop: NextHop) -> frozenset[str]:
 
 
 def _same_machine(snapshot: Snapshot, address: str, interface: str | None) -> Iterator[str]:
-    rows = [row for row in snapshot.neighbors if row.interface == interface and row.mac]
+    rows = [row for row in snapshot.neighbors or () if row.interface == interface and row.mac]
     macs = {row.mac for row in rows if row.address == address}
     return (row.address for row in rows if row.mac in macs)
 

@@ -167,8 +167,8 @@ class Snapshot:
 
     routes: VIP -> every route in the BGP table for the longest prefix that covers it (filtered ones
     included); a VIP that is missing was not answered. fib: VIP -> entry, `None` when nothing but a default
-    route covers it; a VIP that is missing was not answered. `sessions` is `None` when the BGP neighbors
-    could not be read. `problems` has one sentence for each answer that could not be used.
+    route covers it; a VIP that is missing was not answered. `sessions` and `neighbors` are `None` when
+    the BGP neighbors, or the ARP and ND tables, could not be read. `problems` has one sentence for each answer that could not be used.
     """
 
     router: str
@@ -178,7 +178,7 @@ class Snapshot:
     dynamic_ranges: tuple[str, ...] = ()
     routes: Mapping[str, tuple[Route, ...]] = field(default_factory=lambda: MappingProxyType({}))
     fib: Mapping[str, FibEntry | None] = field(default_factory=lambda: MappingProxyType({}))
-    neighbors: tuple[LinkNeighbor, ...] = ()
+    neighbors: tuple[LinkNeighbor, ...] | None = ()
     local_as: int | None = None
     maximum_paths: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))  # "ibgp", "ebgp"
     hash_policy: Mapping[int, HashPolicy] = field(default_factory=lambda: MappingProxyType({}))

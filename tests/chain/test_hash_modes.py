@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from lab import commands
+from lab.plan import RouterKind
 from tests.chain.rehearsal import rehearsal
 
 pytestmark = pytest.mark.lab
 
 WEB = ("web", "web-v6")
-ROUTER = "frr"
+ROUTER: RouterKind = "frr"
 
 
 def test_addresses_only() -> None:

@@ -124,7 +124,8 @@ def test_an_unknown_complaint_is_a_problem() -> None:
 def test_neighbors() -> None:
     answer = Answer((KINDS / "neighbors.json").read_text())
     rows, problems = linux.read_neighbors({linux.NEIGHBORS: answer})
-    assert problems == []
+    assert (rows is not None, problems) == (True, [])
+    rows = rows or ()
     assert LinkNeighbor("10.0.0.77", "br0", None, reachable=False) in rows
     assert LinkNeighbor("10.0.0.99", "br0", "02:00:00:00:00:99", reachable=True) in rows
     assert LinkNeighbor("fe80::3812:29ff:fe51:acf9", "br0", "3a:12:29:51:ac:f9", reachable=True) in rows
