@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from routers import bird
-from routers.model import Answer, Query, Route, Session, Snapshot
-from tests.routers.captured import NODE3, QUERY, VIP, answers, session_of
+from routers.model import Answer, Query, RemedyKind, Route, Session, Snapshot
+from tests.routers.captured import NODE3, QUERY, VIP, VIP6, answers, fib_of, route_of, session_of, snapshot
 
 NOW = "2026-11-22 00:10:00.000"
 BIRD3_ROUTES = """BIRD 3.0.1 ready.
@@ -36,7 +36,12 @@ Table master4:
 
 def read(**changed: str) -> Snapshot:
     """The healthy router with some answers changed; `_` stands for a space or dot in their names."""
-    names = {"status": "bird status", "protocols": "bird protocols", "routes": "bird routes 4.1"}
+    names = {
+        "status": "bird status",
+        "protocols": "bird protocols",
+        "routes": "bird routes 4.1",
+        "exports": "bird exports k4 4.1",
+    }
     whole = answers("bird", "healthy") | {names[key]: Answer(text) for key, text in changed.items()}
     return bird.read("edge", QUERY, whole, 1000.0)
 
@@ -75,7 +80,8 @@ def test_a_clock_out_of_its_mind(now: str) -> None:
 
 
 def test_routes_of_bird_3() -> None:
-    first, second = read(routes=BIRD3_ROUTES).routes[VIP]
+    exports = BIRD3_ROUTES.partition("\tpreference")[0]
+    first, second = read(routes=BIRD3_ROUTES, exports=exports).routes[VIP]
     assert first == Route("203.0.113.0/24", "10.0.0.11", ("10.0.0.11",), valid=True, best=True, used=True)
     assert (second.peer, second.stale, second.used) == (NODE3, True, False)
     assert second.unused_reason == "higher MED (7 against 5)"
@@ -112,3 +118,131 @@ def test_only_families_that_are_asked_for_are_asked() -> None:
         ("birdc", "-r", f"show route all where net ~ [ {VIP}/32- ]"),
         ("birdc", "-r", f"show route all filtered where net ~ [ {VIP}/32- ]"),
     ]
+
+
+def kernel(name: str, *, table: str = "master4", state: str = "up") -> str:
+    return f"{name} Kernel {table} {state} 21:49:20.004\n  Channel ipv4\n    State: UP\n    Table: {table}\n"
+
+
+def follow_up(*kernels: str) -> list[str]:
+    protocols = "BIRD 2.0.12 ready.\nName       Proto      Table      State  Since         Info\n" + "".join(kernels)
+    whole = answers("bird", "healthy") | {"bird protocols": Answer(protocols)}
+    return [command.argv[-1] for command in bird.follow_up(QUERY, whole)]
+
+
+def test_kernel_protocols_are_asked_what_they_export() -> None:
+    asked = [command.argv for command in bird.follow_up(QUERY, answers("bird", "healthy"))]
+    assert asked == [
+        ("birdc", "-r", f"show route export 'k4' where net ~ [ {VIP}/32- ]"),
+        ("birdc", "-r", f"show route export 'k6' where net ~ [ {VIP6}/128- ]"),
+    ]
+
+
+def test_only_kernel_protocols_of_the_routes_tables_are_asked() -> None:
+    asked = follow_up(kernel("vrf", table="blue"), kernel("my-fib.4"), kernel("off", state="down"))
+    assert asked == [f"show route export 'my-fib.4' where net ~ [ {VIP}/32- ]"]
+
+
+@pytest.mark.parametrize("name", ["k4'", "k4\x1b", "k\\4", "k" * 65, "k;4", "k\u0664"])
+def test_a_name_that_could_end_its_quotes_is_not_asked_for(name: str) -> None:
+    assert follow_up(kernel(name)) == []
+
+
+def test_more_kernel_protocols_than_a_router_has_are_not_asked() -> None:
+    assert follow_up(*(kernel(f"k{number}") for number in range(100))) == []
+
+
+@pytest.mark.parametrize("missing", ["bird protocols", "bird routes 4.1", "bird routes 6.1"])
+def test_no_questions_about_what_is_not_known(missing: str) -> None:
+    whole = answers("bird", "healthy") | {missing: Answer(error="the router went away")}
+    assert len(bird.follow_up(QUERY, whole)) < 2
+
+
+@pytest.mark.parametrize(
+    ("scenario", "node", "reason", "mended_by"),
+    [
+        (
+            "merge_paths_off",
+            NODE3,
+            (
+                "path limit: 1 of 3 equal paths, merge paths is off or has a limit of 1 (or an export filter) "
+                "in kernel protocol k4"
+            ),
+            RemedyKind.PATH_LIMIT,
+        ),
+        (
+            "path_limit",
+            NODE3,
+            "path limit (merge paths) or export filter of kernel protocol k4: 2 of 3 equal paths",
+            RemedyKind.PATH_LIMIT,
+        ),
+        (
+            "export_filter_member",
+            "10.0.0.12",
+            (
+                "export filter of kernel protocol k4: 2 of 3 equal paths, and a path limit would leave out "
+                "a higher next hop"
+            ),
+            None,
+        ),
+        ("export_filter", "10.0.0.11", "the export filter of kernel protocol k4 rejects it", None),
+        (
+            "export_filter",
+            NODE3,
+            "the export filter of kernel protocol k4 rejects the best route, and its equals go with it",
+            None,
+        ),
+        (
+            "no_kernel_protocol",
+            NODE3,
+            "no kernel protocol of BIRD that is up takes the routes of this table",
+            None,
+        ),
+    ],
+)
+def test_what_keeps_an_equal_route_out_of_the_kernel(
+    scenario: str, node: str, reason: str, mended_by: RemedyKind | None
+) -> None:
+    taken = snapshot("bird", scenario)
+    route = route_of(taken, VIP, node)
+    assert route is not None
+    assert route.used is False
+    assert (route.unused_reason, route.mended_by) == (reason, mended_by)
+    assert node not in fib_of(taken, VIP)
+
+
+def test_the_export_filter_of_one_family_leaves_the_other() -> None:
+    taken = snapshot("bird", "export_filter")
+    assert [route.best for route in taken.routes[VIP]] == [True, False, False]
+    assert all(route.used for route in taken.routes[VIP6])
+
+
+@pytest.mark.parametrize("scenario", ["lost_next_hop", "not_installed"])
+def test_a_next_hop_that_bird_wants_and_the_kernel_lost(scenario: str) -> None:
+    taken = snapshot("bird", scenario)
+    route = route_of(taken, VIP, NODE3)
+    assert route is not None
+    assert (route.used, route.unused_reason) == (True, None)
+    assert NODE3 not in fib_of(taken, VIP)
+
+
+@pytest.mark.parametrize(("scenario", "used"), [("healthy", True), ("path_limit", None), ("lost_next_hop", None)])
+def test_without_the_exports_only_the_fib_tells(scenario: str, used: bool | None) -> None:
+    whole = answers("bird", scenario) | {"bird exports k4 4.1": Answer(error="the router went away")}
+    taken = bird.read("edge", QUERY, whole, 0.0)
+    assert taken.problems == ("bird exports k4 4.1: the router went away",)
+    route = route_of(taken, VIP, NODE3)
+    assert route is not None
+    assert (route.used, route.unused_reason) == (used, None)
+
+
+def test_exported_next_hops_of_somebody_else() -> None:
+    exports = answers("bird", "healthy")["bird exports k4 4.1"].stdout.replace("via 10.0.0.1", "via 10.9.0.1")
+    assert {route.unused_reason for route in read(exports=exports).routes[VIP]} == {
+        "kernel protocol k4 exports other next hops (10.9.0.11, 10.9.0.12, 10.9.0.13)"
+    }
+
+
+def test_the_same_address_behind_another_interface_is_another_next_hop() -> None:
+    exports = answers("bird", "healthy")["bird exports k4 4.1"].stdout.replace("0.13 on br0", "0.13 on br1")
+    assert [route.used for route in read(exports=exports).routes[VIP]] == [True, True, False]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
@@ -51,6 +52,17 @@ def test_arbitrary_text(capture: tuple[str, str], text: str, stderr: str) -> Non
 
 
 @FUZZ
+@given(name=st.text(min_size=1, max_size=80), table=st.text(max_size=12))
+def test_kernel_protocols_of_any_name(name: str, table: str) -> None:
+    """What a router calls its protocols stays within its quotes."""
+    whole = dict(WHOLE[("bird", "healthy")])
+    protocols = whole["bird protocols"].stdout.replace("k4  ", f"{name}  ").replace("master6", table)
+    for command in PLATFORMS["bird"].follow_up(QUERY, whole | {"bird protocols": Answer(protocols)}):
+        assert command.argv[-1].count("'") == 2
+        assert re.fullmatch(r"show route export '[\w.:-]+' where net ~ \[ [\d./a-f:-]+ \]", command.argv[-1])
+
+
+@FUZZ
 @given(data=st.data())
 def test_wrongly_typed_json(data: st.DataObject) -> None:
     """Any value of FRR's documents replaced by any other."""
@@ -84,6 +96,8 @@ def _replaced(data: st.DataObject, value: Any) -> Any:
 
 
 def _read(platform: str, whole: dict[str, Answer]) -> None:
+    for command in PLATFORMS[platform].follow_up(QUERY, whole):
+        assert all(argument.isprintable() and len(argument) < 4096 for argument in command.argv)
     taken = PLATFORMS[platform].read("edge", QUERY, whole, 0.0)
     assert all("\n" not in problem for problem in taken.problems)
 
@@ -134,7 +148,8 @@ def test_phrases_are_one_short_printable_line(text: str, limit: int) -> None:
 def test_long_lines_take_linear_time(platform: str, filler: str) -> None:
     """A line of 400 kB is read in moments: no pattern backtracks over it more than once."""
     text = "BIRD 2.0.12 ready.\nName       Proto \n" + filler * (400_000 // len(filler))
-    names = [command.name for command in PLATFORMS[platform].ask(QUERY)]
+    module, whole = PLATFORMS[platform], answers(platform, "healthy")
+    names = [command.name for command in (*module.ask(QUERY), *module.follow_up(QUERY, whole))]
     started = time.process_time()
     _read(platform, dict.fromkeys(names, Answer(stdout=text)))
     assert time.process_time() - started < 2

@@ -53,6 +53,21 @@ async def test_a_command_that_cannot_be_run_costs_its_part() -> None:
     assert taken.problems == (f"{linux.FIB}: {GONE}",)
 
 
+async def test_a_follow_up_that_fails_costs_its_part() -> None:
+    transport = Canned(answers("bird", "healthy") | {"bird exports k6 6.1": GONE})
+    taken = await take_snapshot("edge", PLATFORMS["bird"], transport, QUERY, lambda: TAKEN_AT)
+    assert taken.problems == (f"bird exports k6 6.1: {GONE}",)
+    assert set(taken.routes) == {VIP, VIP6}
+    assert [command.name for command in transport.asked[-2:]] == ["bird exports k4 4.1", "bird exports k6 6.1"]
+
+
+async def test_nothing_follows_where_nothing_was_answered() -> None:
+    transport = Canned(answers("bird", "healthy") | {"bird protocols": GONE})
+    taken = await take_snapshot("edge", PLATFORMS["bird"], transport, QUERY, lambda: TAKEN_AT)
+    assert not [command.name for command in transport.asked if "exports" in command.name]
+    assert [route.used for route in taken.routes[VIP]] == [True, True, True]
+
+
 async def test_a_router_that_cannot_be_asked_at_all() -> None:
     transport = Canned(dict.fromkeys(answers("frr", "healthy"), GONE))
     with pytest.raises(RouterError) as caught:
