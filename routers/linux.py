@@ -134,7 +134,7 @@ def oracle_command(flows: Sequence[OracleFlow], ingress_interface: str) -> Comma
         raise ValueError(f"{ingress_interface!r} is no interface name")
     lines = "".join(
         f"route get {canonical(flow.destination)} from {canonical(flow.source)} iif {ingress_interface} "
-        f"ipproto {'udp' if flow.protocol == 'udp' else 'tcp'} "
+        f"ipproto {17 if flow.protocol == 'udp' else 6} "
         f"sport {flow.source_port:d} dport {flow.destination_port:d}\n"
         for flow in flows
     )

@@ -155,8 +155,8 @@ def test_the_oracle_is_asked_in_one_process() -> None:
     asked = linux.oracle_command(flows, "cli0")
     assert asked.argv == ("ip", "-j", "-force", "-batch", "-")
     assert asked.stdin == (
-        "route get 203.0.113.10 from 192.0.2.2 iif cli0 ipproto tcp sport 20000 dport 22\n"
-        "route get 2001:db8:f::10 from 2001:db8:c::2 iif cli0 ipproto udp sport 20000 dport 53\n"
+        "route get 203.0.113.10 from 192.0.2.2 iif cli0 ipproto 6 sport 20000 dport 22\n"
+        "route get 2001:db8:f::10 from 2001:db8:c::2 iif cli0 ipproto 17 sport 20000 dport 53\n"
     )
 
 
