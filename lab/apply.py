@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from lab import bird, daemons, faults, netns, network, nft
+from lab import bird, daemons, faults, netns, network, nft, withhold
 from lab.observe import observe, still_stale
 from lab.plan import Lab, LabError, Node
 
@@ -21,6 +21,7 @@ def change(old: Lab, new: Lab, state: Path) -> None:
     daemons.configure_router(old, new, state)
     for node in new.nodes:
         _change_node(old, new, node, state)
+    withhold.give_back(old, new, state)
     if old.hash_mode != new.hash_mode:
         network.set_hash(new)
 
@@ -51,22 +52,28 @@ def wait(lab: Lab, state: Path, say: Callable[[str], None], *, returned: frozens
     start = time.monotonic()
     nudged = start
     said = start
+    settled: float | None = None
     while True:
+        withhold.take_away(lab, state)
         differences = observe(lab, state).differences(expected) or [
             f"{node.name} has not sent all its routes"
             for node in returned & expected.established
             if still_stale(lab, node, state)
         ]
-        if not differences:
-            return
         now = time.monotonic()
+        if differences:
+            settled = None
+        elif settled is None:
+            settled = now
+        if settled is not None and now - settled >= withhold.settling_time(lab):
+            return
         if now - start > 30 + lab.size / 4:
             msg = f"the router did not get there: {'; '.join(differences[:4])}"
             raise LabError(msg)
         if now - nudged > _NUDGE_AFTER:
             nudged = now
             _nudge(lab, state, expected)
-        if now - said > 1:
+        if differences and now - said > 1:
             said = now
             say(f"  waiting for the router: {differences[0]}")
         time.sleep(0.05)

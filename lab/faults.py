@@ -127,8 +127,6 @@ def learned(lab: Lab, service: Service) -> frozenset[Node]:
 def equal_paths(lab: Lab, service: Service) -> frozenset[Node]:
     """Of the learned routes, those that no attribute sets back."""
     everything = learned(lab, service)
-    if lab.router == "bird":  # its kernel filter acts before paths are merged and counted
-        everything -= lab.having("route_not_installed")
     return everything - lab.having("route_unused_as_path") or everything
 
 
@@ -152,6 +150,7 @@ class Expected:
 
     established: frozenset[Node]
     routes: dict[str, frozenset[Node]]  # VIP to the nodes whose route BGP holds and accepts
+    selected: dict[str, frozenset[Node]]  # VIP to the nodes that BGP wants its route to point at
     next_hops: dict[str, frozenset[Node]]  # VIP to the nodes that its route points at
 
 
@@ -160,12 +159,14 @@ def expected(lab: Lab) -> Expected:
     limit = maximum_paths(lab)
     unused = lab.having("route_unused")
     routes: dict[str, frozenset[Node]] = {}
+    selected: dict[str, frozenset[Node]] = {}
     next_hops: dict[str, frozenset[Node]] = {}
     for service in lab.services:
         routes[service.v4] = routes[service.v6] = learned(lab, service)
         order = sorted(equal_paths(lab, service), key=lambda node: (node in unused, node))
-        used = frozenset(order[:limit]) - lab.having("route_not_installed")
+        selected[service.v4] = selected[service.v6] = frozenset(order[:limit])
+        used = selected[service.v4] - lab.having("route_not_installed")
         next_hops[service.v4] = used
         if lab.size <= LISTABLE_NEXT_HOPS_V6:
             next_hops[service.v6] = used
-    return Expected(established, routes, next_hops)
+    return Expected(established, routes, selected, next_hops)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from lab import daemons, netns
+from lab import bird, daemons, netns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +25,7 @@ class Observed:
     sessions: dict[str, str]  # node name to BGP state; a node that is no neighbor is absent
     routes: dict[str, frozenset[str]]  # VIP to names of the nodes whose route BGP holds
     next_hops: dict[str, frozenset[str]]  # VIP to node names, or addresses that no node has
+    selected: dict[str, frozenset[str]] = field(default_factory=dict)  # the same, as BIRD wants it; FRR: nothing
 
     def differences(self, expected: Expected) -> list[str]:
         """What is not yet as it should be, for people."""
@@ -36,6 +37,7 @@ class Observed:
         for word, seen, right in (
             ("from", self.routes, expected.routes),
             ("via", self.next_hops, expected.next_hops),
+            ("selected via", self.selected, expected.selected if self.selected else {}),
         ):
             for vip, nodes in right.items():
                 there, names = seen.get(vip, frozenset()), {node.name for node in nodes}
@@ -52,7 +54,7 @@ def _names(names: set[str] | frozenset[str]) -> str:
 
 
 def observe(lab: Lab, state: Path) -> Observed:
-    return Observed(_sessions(lab, state), _routes(lab, state), _next_hops(lab))
+    return Observed(_sessions(lab, state), _routes(lab, state), _next_hops(lab), _selected(lab, state))
 
 
 def _sessions(lab: Lab, state: Path) -> dict[str, str]:
@@ -110,9 +112,45 @@ def bird_routes(table: str) -> dict[str, frozenset[str]]:
     return found
 
 
+def _selected(lab: Lab, state: Path) -> dict[str, frozenset[str]]:
+    if lab.router != "bird":
+        return {}
+    owners = _owners(lab)
+    found: dict[str, frozenset[str]] = {vip: frozenset() for vip in _vips(lab)}
+    for vip, hops in bird_exports(lab, state).items():
+        found[vip] = frozenset(owners.get(hop, hop) for hop in hops)
+    return found
+
+
+def bird_exports(lab: Lab, state: Path) -> dict[str, tuple[str, ...]]:
+    """VIP to the next hops that BIRD wants in the kernel."""
+    tables = [daemons.ask_router(lab, state, f"show route export {kernel}") for kernel in bird.KERNELS.values()]
+    return bird_next_hops("\n".join(tables))
+
+
+def bird_next_hops(table: str) -> dict[str, tuple[str, ...]]:
+    """VIP to the next hops of its only route."""
+    found: dict[str, tuple[str, ...]] = {}
+    vip = ""
+    for line in table.splitlines():
+        words = line.split()
+        if match := _BIRD_PATH.match(line):
+            vip = match["prefix"]
+        elif vip and words[:1] == ["via"]:
+            found[vip] = (*found.get(vip, ()), words[1])
+    return found
+
+
+def _owners(lab: Lab) -> dict[str, str]:
+    return {address: node.name for node in lab.nodes for address in (node.v4, node.v6, node.link_local)}
+
+
+def _vips(lab: Lab) -> set[str]:
+    return {vip for service in lab.services for vip in (service.v4, service.v6)}
+
+
 def _next_hops(lab: Lab) -> dict[str, frozenset[str]]:
-    owners = {address: n.name for n in lab.nodes for address in (n.v4, n.v6, n.link_local)}
-    vips = {vip for service in lab.services for vip in (service.v4, service.v6)}
+    owners, vips = _owners(lab), _vips(lab)
     found: dict[str, frozenset[str]] = {vip: frozenset() for vip in vips}
     with netns.entered(lab.namespace("edge")):
         tables = [netns.run(["ip", "-j", family, "route", "show"]) for family in ("-4", "-6")]

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab import bird, faults, frr, nft, sshd
+from lab import bird, faults, frr, nft, sshd, withhold
 from lab.exporter_config import configuration
-from lab.observe import Observed, bird_routes, bird_sessions
+from lab.observe import Observed, bird_next_hops, bird_routes, bird_sessions
 from lab.plan import Lab, Node
 
 LAB = Lab("x")
+WEB = "203.0.113.10"
 
 
 def broken(kind: str, node: str | None = None, router: str = "frr") -> Lab:
@@ -95,7 +96,6 @@ def test_bird_faults_hit_one_node(kind: str, words: str) -> None:
         ("session_down_md5", 'password "lab"'),
         ("route_filtered", "import filter { reject; }"),
         ("route_unused", "merge paths on limit 2"),
-        ("route_not_installed", "if from = 10.0.0.13 then reject;"),
     ],
 )
 def test_bird_router_faults(kind: str, words: str) -> None:
@@ -167,6 +167,35 @@ Table master6:
     found = bird_routes(text)
     assert found["203.0.113.10"] == {"leviathan1", "leviathan2"}
     assert found["2001:db8:203::10"] == {"leviathan3"}
+
+
+def test_exports_of_birdc() -> None:
+    text = """BIRD 2.0.12 ready.
+Table master4:
+203.0.113.10/32      unicast [leviathan1 22:24:35.131] * (100) [i]
+\tvia 10.0.0.11 on lan0 weight 1
+\tvia 10.0.0.12 on lan0 weight 1
+203.0.113.22/32      unicast [leviathan3 22:24:35.233] * (100) [i]
+\tvia 10.0.0.13 on lan0
+"""
+    assert bird_next_hops(text) == {WEB: ("10.0.0.11", "10.0.0.12"), "203.0.113.22": ("10.0.0.13",)}
+
+
+def test_bird_is_not_told_what_the_kernel_loses() -> None:
+    lab = broken("route_not_installed", router="bird")
+    assert bird.router_config(lab, "log") == bird.router_config(Lab("x", 3, "bird"), "log")
+    assert withhold.settling_time(lab) > 0
+    assert withhold.settling_time(broken("route_not_installed")) == 0
+
+
+def test_next_hops_are_taken_away_and_the_others_left() -> None:
+    exports = {WEB: ("10.0.0.11", "10.0.0.13"), "203.0.113.22": ("10.0.0.13",), "2001:db8:203::22": (Node(3).v6,)}
+    assert list(withhold.lines(frozenset({Node(3)}), exports)) == [
+        f"route replace {WEB} proto bird metric 32 nexthop via 10.0.0.11 dev lan0 weight 1",
+        "route del 203.0.113.22 proto bird metric 32",
+        "route del 2001:db8:203::22 via 2001:db8:10::13 dev lan0 proto bird metric 32",
+    ]
+    assert list(withhold.lines(frozenset({Node(2)}), exports)) == []
 
 
 def test_differences_are_told_in_words() -> None:
