@@ -221,8 +221,10 @@ class _Run:
         if named is None:
             return sent
         if meant is not None:
-            checks = self._oracle_checks if self._choice.method is Method.ORACLE else self._memory_checks
-            checks.append(named == meant)
+            if self._choice.method is Method.ORACLE:
+                self._oracle_checks.append(named == meant)
+            elif named != meant or self._several_answer():
+                self._memory_checks.append(named == meant)
         if named in self._vias and self._choice.method is not Method.SINGLE:
             self._map.learn(source, named)
         elif named != meant:
@@ -230,6 +232,10 @@ class _Run:
             if meant is not None:
                 self._no_flow[meant] = f"flows that should take it were answered by {named}"
         return sent
+
+    def _several_answer(self) -> bool:
+        """Where a single next hop answers, no answer could ever name another one: it proves no memory."""
+        return sum(bool(self._map.sources(via)) for via in self._vias) > 1
 
     async def _check_oracle(self) -> None:
         """Send more flows until the oracle has been compared often enough; fall back if it is wrong."""
