@@ -167,8 +167,9 @@ class Snapshot:
 
     routes: VIP -> every route in the BGP table for the longest prefix that covers it (filtered ones
     included); a VIP that is missing was not answered. fib: VIP -> entry, `None` when nothing but a default
-    route covers it; a VIP that is missing was not answered. `sessions` and `neighbors` are `None` when
-    the BGP neighbors, or the ARP and ND tables, could not be read. `problems` has one sentence for each answer that could not be used.
+    route covers it; a VIP that is missing was not answered. `sessions` and `neighbors` are `None` when the
+    BGP neighbors, or the ARP and ND tables, could not be read. `problems` has one sentence for each answer
+    that could not be used.
     """
 
     router: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import TYPE_CHECKING
 
-from routers import linux
+from routers import linux, shell
 from routers.model import Answer
 from routers.transport import ErrorKind, RouterError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 10.0
 MAX_BYTES = 16 * 1024 * 1024
+_HOPELESS = {ErrorKind.UNREACHABLE, ErrorKind.HOST_KEY, ErrorKind.AUTHENTICATION, ErrorKind.KEY_FILE}
 
 
 async def take_snapshot(
@@ -32,20 +34,18 @@ async def take_snapshot(
 ) -> Snapshot:
     """Ask everything at once, then what the answers call for, and read what came back.
 
-    Each command has `timeout_seconds`. `clock` gives seconds since the epoch; the snapshot bears the time
-    before the first question. A command that could not be run costs its own part (`Snapshot.problems`).
-    Raises RouterError when none of the first could be.
+    The commands go to one shell; one by one where that fails. Each way has half of `timeout_seconds`.
+    `clock` gives seconds since the epoch; the snapshot bears the time before the first question. A command
+    that could not be run costs its own part (`Snapshot.problems`). Raises RouterError when none of the first
+    could be.
     """
     taken_at = clock()
     commands = platform.ask(query)
-    results = await asyncio.gather(*(_run(transport, command, timeout_seconds, max_bytes) for command in commands))
-    errors = [result for result in results if isinstance(result, RouterError)]
+    answers, errors = await _ask(transport, commands, timeout_seconds, max_bytes)
     if errors and len(errors) == len(commands):
         raise errors[0]
-    answers = _answers(commands, results)
     more = platform.follow_up(query, answers)
-    results = await asyncio.gather(*(_run(transport, command, timeout_seconds, max_bytes) for command in more))
-    answers.update(_answers(more, results))
+    answers |= (await _ask(transport, more, timeout_seconds, max_bytes))[0]
     return platform.read(router, query, answers, taken_at)
 
 
@@ -77,7 +77,23 @@ async def ask_oracle(
     return found
 
 
-def _answers(commands: Sequence[Command], results: Sequence[Answer | RouterError]) -> dict[str, Answer]:
+async def _ask(
+    transport: Transport, commands: Sequence[Command], timeout_seconds: float, max_bytes: int
+) -> tuple[dict[str, Answer], list[RouterError]]:
+    """The answer to each command by name, and the errors of those that could not be run."""
+    if len(commands) > 1:
+        token = secrets.token_hex(16)
+        answer = await _run(transport, shell.together(commands, token), timeout_seconds / 2, max_bytes)
+        if isinstance(answer, RouterError):
+            if answer.kind in _HOPELESS:
+                return _by_name(commands, [answer] * len(commands)), [answer] * len(commands)
+        elif (answers := shell.apart(answer, commands, token)) is not None:
+            return dict(answers), []
+    results = await asyncio.gather(*(_run(transport, command, timeout_seconds / 2, max_bytes) for command in commands))
+    return _by_name(commands, results), [result for result in results if isinstance(result, RouterError)]
+
+
+def _by_name(commands: Sequence[Command], results: Sequence[Answer | RouterError]) -> dict[str, Answer]:
     return {
         command.name: Answer(error=str(result)) if isinstance(result, RouterError) else result
         for command, result in zip(commands, results, strict=True)

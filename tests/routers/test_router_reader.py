@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import shlex
 from collections.abc import Mapping
 
 import pytest
 
-from routers import linux
+from routers import linux, shell
 from routers.model import Answer, Command, NextHop, OracleFlow
 from routers.platforms import PLATFORMS
 from routers.reader import ask_oracle, take_snapshot
@@ -18,21 +20,41 @@ GONE = RouterError("10.0.0.1 port 22 closed the connection: no reason given", Er
 
 
 class Canned:
-    """Answers by command name; an exception is raised."""
+    """Answers by command name; an exception is raised. Without a shell, unless `has_shell`."""
 
-    def __init__(self, canned: Mapping[str, Answer | RouterError]) -> None:
-        self.canned = canned
+    def __init__(self, canned: Mapping[str, Answer | RouterError], *, has_shell: bool = False) -> None:
+        self.canned = {shell.NAME: Answer(stderr="sh: not found", exit_status=127), **canned}
         self.asked: list[Command] = []
+        self.has_shell = has_shell
 
     async def run(self, command: Command, timeout_seconds: float, max_bytes: int) -> Answer:
         assert timeout_seconds > 0
         assert max_bytes > 0
         self.asked.append(command)
         await asyncio.sleep(0)
+        if command.name == shell.NAME and self.has_shell:
+            return self._from_shell(command)
         answer = self.canned[command.name]
         if isinstance(answer, RouterError):
             raise answer
         return answer
+
+    def _from_shell(self, command: Command) -> Answer:
+        """What a shell would print: the canned answers of the commands in the script, each in its marks."""
+        assert command.stdin is not None
+        token = command.stdin.split()[2]
+        stdout = stderr = ""
+        asked = rf"^(?!echo|\{{|status|exit).+(?:</dev/null|<<'{token}')$"
+        for number, line in enumerate(re.findall(asked, command.stdin, re.MULTILINE)):
+            re.findall(rf"^(?!echo|\{{|status|exit).+(?:</dev/null|<<'{token}')$", command.stdin, re.MULTILINE)
+        ):
+            answer = next(
+                self.canned[one.name] for one in PLATFORMS["frr"].ask(QUERY) if line.startswith(shlex.join(one.argv))
+            )
+            assert isinstance(answer, Answer)
+            stdout += f"\n{token} begin {number}\n{answer.stdout}\n{token} end {number} {answer.exit_status}\n"
+            stderr += f"\n{token} begin {number}\n{answer.stderr}"
+        return Answer(stdout, stderr)
 
     async def close(self) -> None: ...
 
@@ -42,7 +64,23 @@ async def test_a_snapshot_is_what_the_platform_reads(platform: str) -> None:
     transport = Canned(answers(platform, "healthy"))
     taken = await take_snapshot("edge", PLATFORMS[platform], transport, QUERY, lambda: TAKEN_AT)
     assert taken == snapshot(platform, "healthy")
-    assert len({command.name for command in transport.asked}) == len(transport.asked)
+    single = [command.name for command in transport.asked if command.name != shell.NAME]
+    assert len(set(single)) == len(single)
+
+
+async def test_one_shell_is_enough() -> None:
+    transport = Canned(answers("frr", "healthy"), has_shell=True)
+    taken = await take_snapshot("edge", PLATFORMS["frr"], transport, QUERY, lambda: TAKEN_AT)
+    assert taken == snapshot("frr", "healthy")
+    assert [command.name for command in transport.asked] == [shell.NAME]
+
+
+@pytest.mark.parametrize("kind", [ErrorKind.UNREACHABLE, ErrorKind.HOST_KEY, ErrorKind.AUTHENTICATION])
+async def test_what_no_other_way_can_mend_is_tried_once(kind: ErrorKind) -> None:
+    transport = Canned({shell.NAME: RouterError("no", kind)})
+    with pytest.raises(RouterError, match="no"):
+        await take_snapshot("edge", PLATFORMS["frr"], transport, QUERY, lambda: TAKEN_AT)
+    assert [command.name for command in transport.asked] == [shell.NAME]
 
 
 async def test_a_command_that_cannot_be_run_costs_its_part() -> None:
