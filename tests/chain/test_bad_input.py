@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -37,6 +38,13 @@ def script(path: Path, text: str) -> str:
     return str(path)
 
 
+def with_vtysh(state: Path, folder: Path, text: str) -> list[str]:
+    """A prefix to the lab's router, on which vtysh is this script."""
+    folder.mkdir()
+    script(folder / "vtysh", text)
+    return [str(state / "on-edge"), "env", f"PATH={folder}:{os.environ['PATH']}"]
+
+
 @pytest.fixture
 def bad_routers(chain: Rehearsal, tmp_path: Path) -> dict[str, dict[str, Any]]:
     """Each router that cannot be read, by the words that its error must hold."""
@@ -48,17 +56,17 @@ def bad_routers(chain: Rehearsal, tmp_path: Path) -> dict[str, dict[str, Any]]:
     wrong_host = tmp_path / "known_hosts"
     key = other.with_suffix(".pub").read_text()
     wrong_host.write_text(f"{good['host']} {key}")
-    on_edge = commands.state_directory(chain.name) / "on-edge"
-    garbage = 'case "$1" in vtysh) printf "\\033[31mnot json {{{";; *) exec {on_edge} "$@";; esac'
-    cut = 'case "$1" in vtysh) {on_edge} "$@" | head -c 200;; *) exec {on_edge} "$@";; esac'
+    state = commands.state_directory(chain.name)
+    garbage = with_vtysh(state, tmp_path / "garbage", "printf '\\033[31mnot json {{{'")
+    cut = with_vtysh(state, tmp_path / "cut", f'{state}/bin/vtysh "$@" | head -c 200')
     return {
         "host key": {"ssh": good | {"known_hosts": str(wrong_host)}},
         "connect": {"ssh": good | {"host": "198.51.100.77"}},
         "pass": {"ssh": good | {"client_keys": [str(locked)]}},
         "log": {"ssh": good | {"client_keys": [str(other)]}},
         "No such file": {"ssh": good | {"client_keys": [str(tmp_path / "nowhere")]}},
-        "JSON": {"exec": {"prefix": [script(tmp_path / "garbage", garbage.replace("{on_edge}", str(on_edge)))]}},
-        "json": {"exec": {"prefix": [script(tmp_path / "cut", cut.replace("{on_edge}", str(on_edge)))]}},
+        "JSON": {"exec": {"prefix": garbage}},
+        "json": {"exec": {"prefix": cut}},
         "no complete answer": {"exec": {"prefix": [script(tmp_path / "hanging", "exec sleep 60")]}},
         "not installed": {"exec": {"prefix": [str(tmp_path / "missing")]}},
     }
@@ -84,8 +92,9 @@ def test_bad_routers_stop_nothing(chain: Rehearsal, bad_routers: dict[str, dict[
         assert "secret" not in router["error"]
         assert "Traceback" not in router["error"]
     for path in status["paths"]:
-        wanted = "ok" if path["router"] == "edge" else "router_unknown"
-        assert path["verdict"] == wanted, path
+        # Where the kernel's FIB could be read and BGP could not, a path beside the way is only unproven.
+        wanted = ("ok",) if path["router"] == "edge" else ("router_unknown", "unverified")
+        assert path["verdict"] in wanted, path
     assert "Traceback" not in done.stderr
 
 
