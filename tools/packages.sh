@@ -57,13 +57,13 @@ as_root() {
 
 # Units of the packages that were added just now, and of no others.
 silence_services() {
-    command -v systemctl >/dev/null 2>&1 || return 0
-    now=
-    [ -d /run/systemd/system ] && now=--now
+    # What was enabled where systemd does not run, in an image say, is disabled by the helper that enabled it.
+    disable="deb-systemd-helper disable"
+    if [ -d /run/systemd/system ]; then disable="systemctl disable --quiet --now"; fi
     while read -r package; do
         dpkg-query --listfiles "$package" | sed -n 's,.*/systemd/system/\([^/@]*\.\(service\|socket\|timer\)\)$,\1,p'
     done < "$work/added" | sort -u | while read -r unit; do
-        systemctl disable --quiet $now "$unit" >/dev/null 2>&1 || true
+        $disable "$unit" >/dev/null 2>&1 || true
     done
 }
 
