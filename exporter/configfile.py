@@ -15,6 +15,7 @@ from exporter.config import PLATFORMS_LATER, STEERING_LATER, Config, Module
 from exporter.durations import parse_duration
 from exporter.yamlfile import MAX_BYTES, Document, Location, Problem, parse, place_of
 from probes.table import NOT_YET, PROBERS
+from routers.model import canonical
 from routers.platforms import PLATFORMS
 
 BUILT_IN_MODULES: Mapping[str, Mapping[str, Any]] = {
@@ -231,12 +232,16 @@ def _repeated_addresses(document: Document, nodes: list[tuple[int, dict[str, Any
     for index, node in nodes:
         several = node.get("addresses")
         for address in [node.get("address"), *(several if isinstance(several, list) else [])]:
-            if not isinstance(address, str):
+            try:
+                known = canonical(address) if isinstance(address, str) else None
+            except ValueError:
+                continue  # the schema says that it is no address
+            if known is None:
                 continue
-            if address in owner:
+            if known in owner:
                 place: Location = ("nodes", index, "addresses" if isinstance(several, list) else "address")
-                problems.append(_problem(document, place, f"{address} already belongs to node {owner[address]}"))
-            owner.setdefault(address, str(node.get("name")))
+                problems.append(_problem(document, place, f"{address} already belongs to node {owner[known]}"))
+            owner.setdefault(known, str(node.get("name")))
     return problems
 
 
@@ -269,6 +274,10 @@ def _translate(
             if found["input"] in STEERING_LATER:
                 continue  # the cross check says more
             message = found["msg"].replace("Input should be", "must be")
+        elif found["type"] == "tuple_type":
+            message = "must be a list"
+        elif found["type"] == "string_pattern_mismatch" and location[-1] == "name":
+            message = "must be 1 to 63 letters, digits and . _ : / -"
         elif found["type"] in ("model_type", "dict_type"):
             message = f"must be a mapping with {_listed(_keys_at(model, found['loc']))}"
         else:
