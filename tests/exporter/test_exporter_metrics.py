@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from exporter.board import Board
+from exporter.metrics import Reloads, render
+from exporter.status import Status
+from tests.exporter.scenario import NOW, build
+from tests.exporter.statuses import OUTAGE, run, status_of
+
+RELOADS = Reloads(successful=True, last_success=NOW)
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+PATH = frozenset({"target", "vip", "port", "router", "node", "next_hop"})
+SERIES = {
+    "ecmp_path_up": PATH,
+    "ecmp_path_verdict_info": PATH | {"verdict"},
+    "ecmp_path_probes_total": PATH,
+    "ecmp_path_probe_failures_total": PATH | {"reason"},
+    "ecmp_path_probe_phase_seconds": PATH | {"phase"},
+    "ecmp_path_last_success_timestamp_seconds": PATH,
+    "ecmp_node_reachability_ratio": {"node"},
+    "ecmp_node_verdict_info": {"node", "verdict"},
+    "ecmp_node_direct_up": {"node"},
+    "ecmp_node_last_reachable_timestamp_seconds": {"node"},
+    "ecmp_node_probe_duration_seconds_bucket": {"node", "prober", "le"},
+    "ecmp_node_probe_duration_seconds_count": {"node", "prober"},
+    "ecmp_node_probe_duration_seconds_sum": {"node", "prober"},
+    "ecmp_target_next_hops": {"target", "vip", "router", "stage"},
+    "ecmp_target_verdict_info": {"target", "verdict"},
+    "ecmp_target_dns_answers": {"target"},
+    "ecmp_target_dns_success": {"target"},
+    "ecmp_bgp_neighbor_configured": {"router", "node"},
+    "ecmp_bgp_session_up": {"router", "neighbor", "node"},
+    "ecmp_bgp_session_established_timestamp_seconds": {"router", "neighbor", "node"},
+    "ecmp_bgp_prefixes_received": {"router", "neighbor", "node"},
+    "ecmp_next_hop_installed": {"router", "vip", "next_hop", "node"},
+    "ecmp_steering_info": {"target", "vip", "router", "method"},
+    "ecmp_steering_oracle_agreement_ratio": {"router"},
+    "ecmp_router_up": {"router"},
+    "ecmp_router_snapshot_timestamp_seconds": {"router"},
+    "ecmp_router_query_duration_seconds": {"router"},
+    "ecmp_exporter_build_info": {"version"},
+    "ecmp_exporter_config_last_reload_successful": frozenset(),
+    "ecmp_exporter_config_last_reload_success_timestamp_seconds": frozenset(),
+    "ecmp_exporter_last_round_timestamp_seconds": frozenset(),
+    "ecmp_exporter_rounds_missed_total": frozenset(),
+}
+RICH = {
+    **OUTAGE,
+    "routers": {
+        "edge": {
+            "sessions": {
+                "leviathan1": {"established_at": NOW - 60, "prefixes_received": {"4": 2, "6": 1}},
+                "leviathan3": "absent",
+                "10.9.9.9": "Idle",
+            },
+            "fib": {"203.0.113.22": "default"},
+        }
+    },
+    "probes": {"web leviathan2": {"failure": "expectation", "connected": True, "probes": 2}},
+}
+
+
+def samples(status: Status, accept: str = "") -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    body, content_type = render(status, RELOADS, accept)
+    parse = parse_openmetrics if content_type.startswith("application/openmetrics") else parse_text
+    found: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
+    for family in parse(body.decode()):
+        for sample in family.samples:
+            key = (sample.name, frozenset(sample.labels.items()))
+            assert key not in found, f"{key} stands there twice"
+            found[key] = sample.value
+    return found
+
+
+def value(status: Status, name: str, **labels: str) -> list[float]:
+    wanted = set(labels.items())
+    return [number for (found, own), number in samples(status).items() if found == name and wanted <= own]
+
+
+@pytest.mark.parametrize("accept", ["", OPENMETRICS])
+def test_every_metric_of_the_contract_with_its_labels(accept: str) -> None:
+    found: dict[str, set[frozenset[str]]] = {}
+    for name, labels in samples(status_of(RICH), accept):
+        found.setdefault(name, set()).add(frozenset(key for key, _ in labels))
+    assert found == {name: {frozenset(labels)} for name, labels in SERIES.items()}
+
+
+def test_text_and_openmetrics_say_the_same() -> None:
+    status = status_of(RICH)
+    assert samples(status) == samples(status, OPENMETRICS)
+
+
+def test_content_types() -> None:
+    status = status_of()
+    assert render(status, RELOADS, "")[1].startswith("text/plain; version=0.0.4")
+    body, content_type = render(status, RELOADS, OPENMETRICS)
+    assert content_type.startswith("application/openmetrics-text")
+    assert body.endswith(b"# EOF\n")
+
+
+def test_counters_end_in_total_and_nothing_else_does() -> None:
+    body, _ = render(status_of(RICH), RELOADS, "")
+    kinds = dict(line.split()[2:4] for line in body.decode().splitlines() if line.startswith("# TYPE"))
+    assert kinds
+    for name, kind in kinds.items():
+        assert name.endswith("_total") == (kind == "counter"), name
+    assert all(f"# HELP {name} " in body.decode() for name in kinds)
+
+
+def test_values() -> None:
+    status = status_of(RICH)
+    assert value(status, "ecmp_path_up", node="leviathan1", target="web") == [1]
+    assert value(status, "ecmp_path_up", node="leviathan2", target="web") == [0]
+    assert value(status, "ecmp_path_up", node="leviathan3") == [], "absent while no flow exercises it"
+    assert value(status, "ecmp_path_probes_total", node="leviathan2") == [2]
+    assert value(status, "ecmp_path_probe_failures_total", node="leviathan2", reason="expectation") == [2]
+    assert value(status, "ecmp_path_verdict_info", node="leviathan3", verdict="neighbor_missing") == [1, 1]
+    assert value(status, "ecmp_path_probe_phase_seconds", node="leviathan1", phase="tls") == [0.002]
+    assert value(status, "ecmp_node_reachability_ratio", node="leviathan1") == [1]
+    assert value(status, "ecmp_node_reachability_ratio", node="leviathan3") == [0]
+    assert value(status, "ecmp_node_direct_up", node="leviathan2") == []
+    assert value(status, "ecmp_node_direct_up", node="leviathan3") == [1]
+    assert value(status, "ecmp_target_next_hops", target="web", stage="expected") == [3]
+    assert value(status, "ecmp_target_next_hops", target="web", stage="ok") == [1]
+    assert value(status, "ecmp_target_dns_answers") == [1]
+    assert value(status, "ecmp_bgp_neighbor_configured", node="leviathan3") == [0]
+    assert value(status, "ecmp_bgp_neighbor_configured", node="leviathan1") == [1]
+    assert value(status, "ecmp_bgp_session_up", neighbor="10.9.9.9", node="") == [0]
+    assert value(status, "ecmp_bgp_prefixes_received", node="leviathan1") == [3]
+    assert value(status, "ecmp_steering_oracle_agreement_ratio") == [0.75]
+    assert value(status, "ecmp_exporter_build_info", version="0.0.test") == [1]
+    assert value(status, "ecmp_next_hop_installed", vip="203.0.113.22", node="leviathan3") == [0]
+    assert value(status, "ecmp_next_hop_installed", vip="203.0.113.10", node="leviathan1") == [1]
+    assert value(status, "ecmp_node_probe_duration_seconds_bucket", node="leviathan1", le="0.005") == [1]
+    assert value(status, "ecmp_node_probe_duration_seconds_bucket", node="leviathan1", le="0.0025") == [0]
+    assert value(status, "ecmp_node_probe_duration_seconds_sum", node="leviathan1") == [0.004]
+
+
+def test_exactly_one_verdict_for_each_path_node_and_target() -> None:
+    status = status_of(RICH)
+    assert len(value(status, "ecmp_path_verdict_info")) == len(status.paths)
+    assert len(value(status, "ecmp_node_verdict_info")) == len(status.nodes)
+    assert len(value(status, "ecmp_target_verdict_info")) == len(status.targets)
+
+
+def test_a_series_disappears_with_its_path() -> None:
+    board = Board("0.0.test")
+    with_stranger = build({"routers": {"edge": {"fib": ["leviathan1", "leviathan2", "leviathan3", "10.0.0.99"]}}})
+    assert value(run(board, with_stranger), "ecmp_path_verdict_info", next_hop="10.0.0.99") == [1]
+    world = build({})
+    later = run(board, world, NOW + 15)
+    assert not [key for key in samples(later) if ("next_hop", "10.0.0.99") in key[1]]
+    smaller = build({"nodes": {"leviathan1": ["10.0.0.11"]}})
+    board.keep({("edge", "git", "203.0.113.22")}, smaller.expected)
+    last = run(board, smaller, NOW + 30)
+    assert not [key for key in samples(last) if ("node", "leviathan2") in key[1]]
+    assert value(last, "ecmp_path_probes_total", node="leviathan1") == [3]
+
+
+def test_an_unknown_router_leaves_out_what_it_did_not_say() -> None:
+    status = status_of({"routers": {"edge": {"snapshot": False}}, "probes": {"leviathan1": "ok"}})
+    assert value(status, "ecmp_router_up") == [0]
+    assert value(status, "ecmp_router_snapshot_timestamp_seconds") == []
+    assert value(status, "ecmp_bgp_neighbor_configured") == []
+    assert value(status, "ecmp_target_next_hops", stage="installed") == []
+    assert value(status, "ecmp_next_hop_installed") == []
+    assert value(status, "ecmp_path_up", node="leviathan1") == [1], "probes alone decide up or down"
+
+
+@pytest.mark.parametrize("text", ['a"b', "a\\b", "a\nb", "ä<&>"])
+def test_label_values_are_escaped(text: str) -> None:
+    status = status_of({"nodes": {text: ["10.0.0.1"]}})
+    assert value(status, "ecmp_node_verdict_info", node=text) == [1]
+
+
+def test_failed_reloads_show() -> None:
+    body, _ = render(status_of(), Reloads(successful=False, last_success=5.0), "")
+    assert b"ecmp_exporter_config_last_reload_successful 0.0" in body
+    assert b"ecmp_exporter_config_last_reload_success_timestamp_seconds 5.0" in body
+
+
+def test_promtool_has_nothing_to_say() -> None:
+    body, _ = render(status_of(RICH), RELOADS, "")
+    promtool = shutil.which("promtool")
+    if promtool is not None:
+        done = subprocess.run([promtool, "check", "metrics"], input=body, capture_output=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    # What promtool would say, as far as a name shows it.
+    for name in (line.split()[2] for line in body.decode().splitlines() if line.startswith("# TYPE")):
+        assert name.startswith("ecmp_")
+        assert not name.endswith(("_milliseconds", "_ms", "_minutes", "_hours", "_count", "_sum", "_bucket"))
