@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from lab import faults
-from lab.plan import AS_NUMBER, EDGE_V4, Lab, Node
+from lab.plan import AS_NUMBER, EDGE_V4, Lab, Node, Service
 
 _QUICK = """
   hold time 3600;
@@ -26,18 +26,23 @@ def _router_id(lab: Lab, node: Node) -> str:
     return f"10.0.1.{node.index}" if node in behind else node.v4
 
 
+def _sorts_last(lab: Lab, service: Service, node: Node) -> bool:
+    """Whether the path limit has to leave the node's route for this service out, and would not by itself."""
+    selected = faults.expected(lab).selected[service.v4]
+    return faults.sorts_last(lab) and lab.has("route_unused", node) and node not in selected
+
+
 def node_config(lab: Lab, node: Node, log_file: str) -> str:
     """The node's speaker: what MetalLB would announce, in one session for both families."""
     services = [service for service in lab.services if node in faults.announcing(lab, service)]
-    last = faults.sorts_last(lab) and lab.has("route_unused", node)
     policy = ["bgp_path.prepend(64999);"] * 2 if lab.has("route_unused_as_path", node) else []
     policy.append("reject;" if lab.has("route_missing", node) else "accept;")
     routes4 = "".join(f"\n  route {service.v4}/32 blackhole;" for service in services)
     routes6 = "".join(f"\n  route {service.v6}/128 blackhole;" for service in services)
+    behind = [service for service in services if _sorts_last(lab, service, node)]
     # set by the filter it is sent without a link-local address, by which FRR would sort the paths
-    last4, last6 = (
-        f"bgp_next_hop = {address}; " if last else "" for address in (faults.LAST_NEXT_HOP_V4, faults.LAST_NEXT_HOP_V6)
-    )
+    last4 = "".join(f"if net = {one.v4}/32 then bgp_next_hop = {faults.LAST_NEXT_HOP_V4}; " for one in behind)
+    last6 = "".join(f"if net = {one.v6}/128 then bgp_next_hop = {faults.LAST_NEXT_HOP_V6}; " for one in behind)
     export = " ".join(policy)
     return f"""log "{log_file}" all;
 router id {_router_id(lab, node)};

@@ -89,6 +89,13 @@ def test_bird_faults_hit_one_node(kind: str, words: str) -> None:
     assert bird.node_config(lab, Node(1), "log") == bird.node_config(LAB, Node(1), "log")
 
 
+def test_only_routes_that_the_limit_must_leave_out_sort_last() -> None:
+    lab = faults.with_fault(broken("route_unused", "leviathan1"), "unexpected_next_hop", "leviathan1")
+    text = bird.node_config(lab, Node(1), "log")
+    assert "if net = 203.0.113.10/32 then bgp_next_hop = 10.0.0.254;" in text
+    assert "203.0.113.22/32 then" not in text
+
+
 @pytest.mark.parametrize(
     ("kind", "words"),
     [

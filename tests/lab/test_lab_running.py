@@ -169,6 +169,20 @@ def test_faults_combine_in_any_order(running: RunningLab) -> None:
     assert lab.status(running.name).sessions["leviathan3"] != "Established"
 
 
+def test_what_the_kernel_lost_stays_lost_while_bird_writes_routes(other_name: str) -> None:
+    lab.up(other_name, router="bird", fault=["route_not_installed"])
+    for kind, node in (("route_unused_as_path", "leviathan1"), ("stale_route", "leviathan2"), ("route_missing", None)):
+        lab.break_(kind, node, name=other_name)
+        assert lab.status(other_name).problems == []
+    lab.heal("route_missing", name=other_name)
+    lab.heal("stale_route", name=other_name)
+    lab.heal("route_unused_as_path", name=other_name)
+    status = lab.status(other_name)
+    assert (status.next_hops[WEB], status.next_hops[GITEA_V6]) == (["leviathan1", "leviathan2"], [])
+    lab.heal(name=other_name)
+    assert lab.status(other_name).next_hops[WEB_V6] == ["leviathan1", "leviathan2", "leviathan3"]
+
+
 def test_hash_modes(running: RunningLab) -> None:
     lab.break_("hash_addresses", name=running.name)
     assert len(ask(running, WEB)) == 1
