@@ -57,14 +57,17 @@ as_root() {
 
 # Units of the packages that were added just now, and of no others.
 silence_services() {
-    # What was enabled where systemd does not run, in an image say, is disabled by the helper that enabled it.
-    disable="deb-systemd-helper disable"
-    if [ -d /run/systemd/system ]; then disable="systemctl disable --quiet --now"; fi
     while read -r package; do
-        dpkg-query --listfiles "$package" | sed -n 's,.*/systemd/system/\([^/@]*\.\(service\|socket\|timer\)\)$,\1,p'
-    done < "$work/added" | sort -u | while read -r unit; do
-        $disable "$unit" >/dev/null 2>&1 || true
-    done
+        units=$(dpkg-query --listfiles "$package" |
+            sed -n 's,.*/systemd/system/\([^/@]*\.\(service\|socket\|timer\)\)$,\1,p' | sort -u)
+        for unit in $units; do
+            if [ -d /run/systemd/system ]; then
+                systemctl disable --quiet --now "$unit"
+            else # in an image, say: the helper that enabled it, which speaks to maintainer scripts only
+                DPKG_MAINTSCRIPT_PACKAGE=$package deb-systemd-helper disable "$unit"
+            fi >/dev/null 2>&1 || true
+        done
+    done < "$work/added"
 }
 
 clean_up() {
