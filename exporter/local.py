@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Sequence
 from pathlib import Path
 
 from exporter.config import Router
@@ -27,21 +26,17 @@ def local_source(vip: str) -> str | None:
         return canonical(str(probe.getsockname()[0]))
 
 
-def crosses(router: Router, routers: Sequence[Router], vip: str) -> bool:
-    """Whether the prober's flows to a VIP are known to pass this router.
+def crosses(router: Router, others: bool, vip: str, addresses: frozenset[str]) -> bool:
+    """Whether the prober's flows to a VIP are known to pass this router; `addresses` are the router's own.
 
-    The only router there is must be on the way. Of several, the one is that has the address of this
-    machine's gateway to the VIP as its login address; where none has, none is known to be.
+    The only router there is must be on the way. With `others`, it is the one that has the address of this
+    machine's gateway to the VIP; where none has, none is known to be.
     """
-    if len(routers) == 1:
+    if not others:
         return True
-    if router.ssh is None:
-        return False
     gateway = gateway_to(vip)
-    try:
-        return gateway is not None and canonical(router.ssh.host) == gateway
-    except ValueError:
-        return False  # a name: the gateway is known by its address only
+    login = router.ssh.host if router.ssh is not None else None
+    return gateway is not None and (gateway in addresses or gateway == login)
 
 
 def gateway_to(vip: str) -> str | None:

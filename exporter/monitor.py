@@ -184,13 +184,17 @@ class Monitor:
         for router, feed in self.feeds.items():
             known = feed.trouble(time.time()) is None and router in self.views
             for vip in target.vips:
-                if not crosses(feed.config, self.config.routers, vip):
+                if not self._crosses(feed, vip):
                     continue
                 evidence = of_vip(self.views[router], self._expected, target, vip) if known else None
                 if evidence is not None and evidence.hops is None:
                     evidence = None
                 jobs.append(_Job((router, name, vip), config, module, evidence))
         return jobs
+
+    def _crosses(self, feed: RouterFeed, vip: str) -> bool:
+        addresses = feed.snapshot.addresses if feed.snapshot is not None else frozenset()
+        return crosses(feed.config, len(self.feeds) > 1, vip, addresses)
 
     async def _endpoint_round(self, job: _Job) -> Round | None:
         """One endpoint's round; None when the router forwards the VIP nowhere, so there is no path to probe."""
@@ -276,7 +280,7 @@ class Monitor:
                 router=router,
                 view=self.views.get(router),
                 trouble=feed.trouble(now),
-                crossed=all(crosses(feed.config, self.config.routers, vip) for vip in target.vips),
+                crossed=all(self._crosses(feed, vip) for vip in target.vips),
                 exercises={
                     vip: self.board.exercise((router, name, vip), now - feed.confirmed_within - 4 * round_seconds)
                     for vip in target.vips

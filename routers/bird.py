@@ -106,6 +106,7 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
     }
     fib, fib_problems = linux.read_fib(answers, query)
     neighbors, neighbor_problems = linux.read_neighbors(answers)
+    addresses, address_problems = linux.read_addresses(answers)
     kernels = {family: _read_kernels(family, protocols, query, answers, problems) for family in (IPV4, IPV6)}
     routes = _read_routes(query, sessions, fib, kernels, answers, problems)
     version = re.search(r"BIRD v?(\d\S*)", status)
@@ -118,10 +119,11 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
         routes=MappingProxyType(routes),
         fib=MappingProxyType(fib),
         neighbors=neighbors,
+        addresses=addresses,
         local_as=next((one.local_as for one in sessions.values() if one.local_as is not None), None),
         hash_policy=MappingProxyType(linux.read_hash_policy(answers)),
         version=version[1] if version else None,
-        problems=digest((*problems, *fib_problems, *neighbor_problems)),
+        problems=digest((*problems, *fib_problems, *neighbor_problems, *address_problems)),
     )
 
 

@@ -77,6 +77,7 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
     }
     fib, fib_problems = linux.read_fib(answers, query)
     neighbors, neighbor_problems = linux.read_neighbors(answers)
+    addresses, address_problems = linux.read_addresses(answers)
     if _PEER_GROUPS not in bodies:
         problems.append(f"{_PEER_GROUPS}: no answer, so listen ranges are unknown")
     version = re.search(r"FRRouting (\S+)", bodies.get(_VERSION, ""))
@@ -89,11 +90,12 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
         routes=MappingProxyType({vip: found for vip, found in routes.items() if found is not None}),
         fib=MappingProxyType(fib),
         neighbors=neighbors,
+        addresses=addresses,
         local_as=local_as,
         maximum_paths=MappingProxyType(_lowest(limits)),
         hash_policy=MappingProxyType(linux.read_hash_policy(answers)),
         version=version[1] if version else None,
-        problems=digest((*problems, *fib_problems, *neighbor_problems)),
+        problems=digest((*problems, *fib_problems, *neighbor_problems, *address_problems)),
     )
 
 

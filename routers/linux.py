@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 FIB = "kernel FIB"
 FIB_V6 = "kernel IPv6 FIB"
 NEIGHBORS = "kernel neighbor table"
+ADDRESSES = "kernel addresses"
 HASH_POLICY = "kernel hash policy"
 ORACLE = "kernel flow oracle"
 INGRESS = "kernel route to the prober"
@@ -62,6 +63,7 @@ def ask(query: Query) -> tuple[Command, ...]:
         *((Command(FIB, _BATCH, stdin=v4),) if v4 else ()),
         *((Command(FIB_V6, _BATCH_V6, stdin=v6),) if v6 else ()),
         Command(NEIGHBORS, ("ip", "-j", "neigh", "show")),
+        Command(ADDRESSES, ("ip", "-j", "address", "show")),
         Command(HASH_POLICY, ("grep", "-H", "", *_HASH_FILES.values())),
     )
 
@@ -96,6 +98,16 @@ def read_neighbors(answers: Mapping[str, Answer]) -> tuple[tuple[LinkNeighbor, .
         return None, [f"{NEIGHBORS}: {error}"]
     found = (_link_neighbor(as_dict(row)) for row in rows)
     return tuple(neighbor for neighbor in found if neighbor), []
+
+
+def read_addresses(answers: Mapping[str, Answer]) -> tuple[frozenset[str], list[str]]:
+    """The router's own addresses, and what could not be read."""
+    try:
+        rows = as_list(parse(_usable(answers.get(ADDRESSES))))
+    except ValueError as error:
+        return frozenset(), [f"{ADDRESSES}: {error}"]
+    found = (as_address(as_dict(one).get("local")) for row in rows for one in as_list(as_dict(row).get("addr_info")))
+    return frozenset(address for address in found if address), []
 
 
 def read_hash_policy(answers: Mapping[str, Answer]) -> dict[int, HashPolicy]:

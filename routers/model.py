@@ -180,6 +180,7 @@ class Snapshot:
     routes: Mapping[str, tuple[Route, ...]] = field(default_factory=lambda: MappingProxyType({}))
     fib: Mapping[str, FibEntry | None] = field(default_factory=lambda: MappingProxyType({}))
     neighbors: tuple[LinkNeighbor, ...] | None = ()
+    addresses: frozenset[str] = frozenset()  # the router's own
     local_as: int | None = None
     maximum_paths: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))  # "ibgp", "ebgp"
     hash_policy: Mapping[int, HashPolicy] = field(default_factory=lambda: MappingProxyType({}))
