@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ssl
 from asyncio.sslproto import SSLProtocol
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -131,7 +132,13 @@ class Exchange:
             sock.close()
         else:
             # Nothing that matters is unsent; a close alone would wait for the peer's close_notify.
-            self._transport.abort()
+            _abort(self._transport)
+
+
+def _abort(transport: asyncio.Transport) -> None:
+    # Until 3.11.3, Debian 12's Python among them, abort fails on a TLS transport that was closed twice.
+    with suppress(AttributeError):
+        transport.abort()
 
 
 exchange_in_progress: ContextVar[Exchange] = ContextVar("exchange_in_progress")
@@ -171,7 +178,7 @@ class _Handler(ResponseHandler):
         self._received += len(data)
         if self._received > exchange.max_bytes and self.transport is not None:
             exchange.flood = True
-            self.transport.abort()
+            _abort(self.transport)
             return
         super().data_received(data)
 
