@@ -15,7 +15,7 @@ from exporter.evidence import Hop
 from exporter.pathmap import Basis, PathMap
 from exporter.steering import MIN_COMPARISONS, Agreement, Choice, Means, Method, choose
 from exporter.verdicts import PathResult
-from probes.model import Failure, Outcome
+from probes.model import Outcome
 from probes.ports import Source
 
 _MAP_LIFETIME = 300.0  # seconds; a router that restarts hashes anew though its next hops look the same
@@ -212,7 +212,7 @@ class _Run:
         self._map.touch(source, self._senses.now())
         outcome = await self._senses.probe(source)
         if outcome.failure is not None and outcome.failure.local:
-            if meant is not None and outcome.failure is Failure.LOCAL:
+            if meant is not None:
                 self._no_flow[meant] = f"this machine could not send a probe: {outcome.detail}"
             return None
         named = self._senses.named(outcome)

@@ -229,13 +229,12 @@ class Monitor:
         )
 
     def _path_map(self, place: _PLACE) -> PathMap:
-        _, name, vip = place
         probing = self.config.probing
-        own = [address for address in probing.source_addresses if family_of(address) == family_of(vip)]
+        own = [address for address in probing.source_addresses if family_of(address) == family_of(place[2])]
         addresses: Sequence[str | None] = own or [None]
         avoid = ephemeral_ports()
         limit = flows_per_path(probing.interval, REST_SECONDS)
-        return PathMap(lambda: candidates(addresses, probing.source_ports, f"{name} {vip}", avoid), limit)
+        return PathMap(lambda: candidates(addresses, probing.source_ports, " ".join(place), avoid), limit)
 
     def _trust(self, router: str, vip: str) -> Agreement:
         return self.trust.setdefault((router, family_of(vip)), Agreement())

@@ -138,9 +138,11 @@ def _route_unused(path: PathFacts, setting: Setting) -> str:
 
 
 def _route_not_installed(path: PathFacts, setting: Setting) -> str:
+    routes = path.evidence.routes if path.evidence is not None else None
+    why = next((route.unused_reason for route in routes or () if route.unused_reason), None)
     return (
-        f"BGP on {setting.router} selected the route for {setting.vip} from {_who(path)}, "
-        f"but the FIB does not hold it; it forwards to {_installed(setting)}"
+        f"BGP on {setting.router} selected the route for {setting.vip} from {_who(path)}, but the FIB does not hold "
+        f"it{f' ({why})' if why else ''}; it forwards to {_installed(setting)}"
     )
 
 

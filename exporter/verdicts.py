@@ -142,7 +142,7 @@ def _of_routes(evidence: Evidence, *, forwarded: bool) -> Verdict | None:
         return Verdict.ROUTE_MISSING if known else None
     if forwarded:
         return None
-    if any(route.used or route.best for route in accepted):
+    if any(route.used or (route.best and route.mended_by is None) for route in accepted):
         return Verdict.ROUTE_NOT_INSTALLED
     if all(route.used is None and route.valid and route.unused_reason is None for route in accepted):
         return Verdict.ROUTE_NOT_INSTALLED  # nothing in BGP speaks against the route
