@@ -48,6 +48,21 @@ def test_every_verdict_has_a_case() -> None:
     assert expected == {verdict.value for verdict in Verdict}
 
 
+def test_every_sentence_is_one_line_with_its_evidence_in_it() -> None:
+    told: dict[Verdict, list[str]] = {}
+    for case in CASES:
+        for target in build(case.data).concluded().values():
+            for path in target.paths:
+                assert "\n" not in path.reason
+                assert "None" not in path.reason
+                evidence = {path.next_hop, path.node, path.router} - {None}
+                assert any(str(word) in path.reason for word in evidence) or "probe" in path.reason, path.reason
+                told.setdefault(path.verdict, []).append(path.reason)
+    assert set(told) == set(Verdict)
+    for verdict, sentences in told.items():
+        assert len(set(sentences)) > 1, f"{verdict} always says the same"
+
+
 def test_the_names_of_cases_are_told_apart() -> None:
     ids = [case.id for case in CASES]
     assert len(ids) == len(set(ids))
