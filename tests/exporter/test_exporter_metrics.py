@@ -128,6 +128,7 @@ def test_values() -> None:
     assert value(status, "ecmp_node_direct_up", node="leviathan3") == [1]
     assert value(status, "ecmp_target_next_hops", target="web", stage="expected") == [3]
     assert value(status, "ecmp_target_next_hops", target="web", stage="ok") == [1]
+    assert value(status, "ecmp_target_next_hops", target="gitea-ssh", stage="installed") == [0], "none is no gap"
     assert value(status, "ecmp_target_dns_answers") == [1]
     assert value(status, "ecmp_bgp_neighbor_configured", node="leviathan3") == [0]
     assert value(status, "ecmp_bgp_neighbor_configured", node="leviathan1") == [1]
