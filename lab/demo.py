@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shlex
 import shutil
 import signal
@@ -14,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,12 @@ def run(name: str = NAME, port: int = PORT, *, once: bool = False, say: Callable
             _end_on_signals()
             _demonstrate(claimed, url, listener, once=once, say=say)
         except KeyboardInterrupt:
-            say("")
+            pass
         finally:
             _ignore_endings()
             listener.close()
-            say("taking the lab down")
+            with suppress(KeyboardInterrupt):  # nobody may be listening any more
+                say("\ntaking the lab down")
             commands.down(claimed)
     return 0
 
@@ -113,6 +115,13 @@ def _until_nobody_listens(say: Callable[[str], None]) -> Callable[[str], None]:
             raise KeyboardInterrupt from None
 
     return guarded
+
+
+def _nobody_listens() -> bool:
+    """The terminal or the pipe is gone. A closed terminal signals its session's leader only, which may be make."""
+    watch = select.poll()
+    watch.register(sys.stdout.fileno(), 0)
+    return any(event & (select.POLLHUP | select.POLLERR) for _, event in watch.poll(0))
 
 
 # --- a name and a port of its own ----------------------------------------------------------------------
@@ -255,6 +264,8 @@ def _follow(name: str, url: str, process: subprocess.Popen[bytes], say: Callable
     seen: set[str] | None = None
     reason = ""
     while process.poll() is None:
+        if _nobody_listens():
+            raise KeyboardInterrupt
         events = _events(url)
         if seen is None:
             seen = {json.dumps(event, sort_keys=True) for event in events}

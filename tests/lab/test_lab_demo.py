@@ -174,12 +174,14 @@ def test_two_at_once_have_a_lab_and_a_port_each(name: str, tmp_path: Path) -> No
     assert left_of(name) == []
 
 
-def test_nobody_reads_any_more(name: str) -> None:
-    """`demo | head`: it ends instead of going on unseen."""
+@pytest.mark.parametrize("last", ["building the network", "Ctrl-C ends"])
+def test_nobody_reads_any_more(name: str, last: str) -> None:
+    """`demo | head`, or a terminal whose hangup went to make alone: it ends instead of going on unseen."""
     argv = [sys.executable, "-m", "exporter", "demo", f"--name={name}", "--port=20179"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
-        process.stdout.readline()
+        while last not in process.stdout.readline():
+            assert process.poll() is None
         process.stdout.close()
         assert process.wait(PATIENCE) == 0
     assert left_of(name) == []
