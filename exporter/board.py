@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from exporter.conclude import Exercise, Standpoint, Surroundings, conclude
-from exporter.endpoint import Round
 from exporter.evidence import RouterView
 from exporter.expected import Expected, Target
 from exporter.feed import RouterFeed
+from exporter.rounds import Round
 from exporter.status import (
     DURATION_BUCKETS,
     DurationStatus,

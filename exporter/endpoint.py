@@ -12,7 +12,8 @@ from typing import Protocol, TypeVar
 
 from exporter.coverage import flows_needed
 from exporter.evidence import Hop
-from exporter.pathmap import Basis, PathMap
+from exporter.pathmap import PathMap
+from exporter.rounds import Round, Sent, result
 from exporter.steering import MIN_COMPARISONS, Agreement, Choice, Means, Method, choose
 from exporter.verdicts import PathResult
 from probes.model import Outcome
@@ -22,7 +23,8 @@ _MAP_LIFETIME = 300.0  # seconds; a router that restarts hashes anew though its 
 _PORT_TRIES = 4  # flows tried for one probe while local ports are in conflict
 _LARGEST_BATCH = 1024  # flows in one question to the oracle
 _MOST_QUESTIONS = 3  # to the oracle before a next hop that no flow takes is given up until the map is old
-_IDLE_EXPLORATION = 2  # flows a round on which learning goes on once a full search has ended
+_CALM_SECONDS = 1.0  # in which a change of next hops has passed through router and kernel
+_IDLE_EXPLORATION = 2  # flows a round, at least, with which learning goes on once a full search has ended
 _ENOUGH_FLOWS = 4  # known flows of a path at which learning stops
 
 _T = TypeVar("_T")
@@ -39,30 +41,7 @@ class Senses(Protocol):
 
     async def ask_oracle(self, sources: Sequence[Source]) -> Mapping[Source, str]: ...
 
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """One probe: the path that it was meant for, the one that its answer named, and how it ended."""
-
-    source: Source
-    meant: str | None
-    named: str | None
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """What one round came to, by `via`. `no_flow` says for each path without a result why it has none."""
-
-    basis: Basis
-    started: float
-    ended: float
-    choice: Choice
-    results: Mapping[str, PathResult]
-    no_flow: Mapping[str, str]
-    sent: tuple[Sent, ...]
-    oracle_checks: tuple[bool, ...] = ()
-    memory_checks: tuple[bool, ...] = ()
+    async def pause(self, seconds: float) -> None: ...
 
 
 @dataclass(slots=True)
@@ -73,6 +52,7 @@ class Endpoint:
     memory: Agreement = field(default_factory=Agreement)
     method: Method = Method.NONE
     searched: bool = False  # a full search for missing next hops was made on this basis
+    failing: frozenset[str] = frozenset()  # paths on which everything failed in the last round
     asked: int = 0  # questions to the oracle since the map was last begun
     compared_at: float = float("-inf")  # when a disbelieved oracle was last given another chance
 
@@ -106,6 +86,7 @@ class _Run:
         self._memory_checks: list[bool] = []
         self._no_flow: dict[str, str] = {}
         self._choice = choose(means, oracle)
+        self._moved = False  # next hops changed and changed back while the round ran
 
     async def go(self) -> Round:
         self._prepare()
@@ -115,6 +96,7 @@ class _Run:
             await self._learn_from_oracle()
         if self._choice.method is not Method.NONE:
             await self._each(self._probe_path, self._vias)
+            await self._look_again()
         await self._check_oracle()
         if self._choice.method is Method.IDENTITY:
             await self._search()
@@ -141,13 +123,8 @@ class _Run:
 
     def _prepare(self) -> None:
         endpoint = self._endpoint
-        if self._map.rebase(self._basis):
-            endpoint.searched = False
-            endpoint.asked = 0
-        if endpoint.method is not self._choice.method:
-            self._map.forget_all()
-            endpoint.searched = False
-            endpoint.asked = 0
+        if self._map.rebase(self._basis) or endpoint.method is not self._choice.method:
+            self._begin_anew()
         endpoint.method = self._choice.method
 
     def _learn_single(self) -> None:
@@ -221,10 +198,7 @@ class _Run:
         if named is None:
             return sent
         if meant is not None:
-            if self._choice.method is Method.ORACLE:
-                self._oracle_checks.append(named == meant)
-            elif named != meant or self._several_answer():
-                self._memory_checks.append(named == meant)
+            self._compare(named == meant)
         if named in self._vias and self._choice.method is not Method.SINGLE:
             self._map.learn(source, named)
         elif named != meant:
@@ -233,9 +207,55 @@ class _Run:
                 self._no_flow[meant] = f"flows that should take it were answered by {named}"
         return sent
 
+    def _compare(self, agrees: bool) -> None:
+        if self._choice.method is Method.ORACLE:
+            self._oracle_checks.append(agrees)
+        elif self._choice.method is Method.IDENTITY and (not agrees or self._several_answer()):
+            self._memory_checks.append(agrees)
+
     def _several_answer(self) -> bool:
         """Where a single next hop answers, no answer could ever name another one: it proves no memory."""
         return sum(bool(self._map.sources(via)) for via in self._vias) > 1
+
+    async def _look_again(self) -> None:
+        """A surprise may be a change of next hops that came and went between two polls: flows were rehashed.
+
+        So a path that fails for the first time is probed once more a moment later. And where what was proven
+        of the oracle, or of memory, is contradicted, the same flows are sent again: if they agree now, the
+        contradictions are no evidence, nor is anything that failed.
+        """
+        checks, proof = self._oracle_checks, self._oracle
+        if self._choice.method is Method.IDENTITY:
+            checks, proof = self._memory_checks, self._endpoint.memory
+        failing = self._failing() - self._endpoint.failing
+        if self._choice.method is Method.SINGLE or not (failing or (proof.proven() and not all(checks))):
+            return
+        await self._senses.pause(_CALM_SECONDS)
+        await self._each(lambda via: self._send(via, []), failing)
+        if proof.proven() and not all(checks):
+            await self._compare_again(checks)
+
+    async def _compare_again(self, checks: list[bool]) -> None:
+        believed = {sent.source: sent.named for sent in self._sent if sent.named is not None}
+        if self._choice.method is Method.ORACLE:
+            believed = dict(await self._senses.ask_oracle(list(believed)))
+        doubted = len(checks)
+        for _ in range(-(-MIN_COMPARISONS // len(believed)) if believed else 0):
+            await self._each(lambda flow: self._probe(*flow), list(believed.items()))
+        if checks[doubted:] and all(checks[doubted:]):
+            del checks[:doubted]
+            self._moved = True
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._map.forget_all()
+        self._endpoint.asked = 0
+        self._endpoint.searched = False
+
+    def _failing(self) -> frozenset[str]:
+        """The paths on which every probe of this round failed."""
+        good = {sent.named or sent.meant for sent in self._sent if sent.outcome.success}
+        return frozenset(sent.meant for sent in self._sent if sent.meant is not None) - good
 
     async def _check_oracle(self) -> None:
         """Send more flows until the oracle has been compared often enough; fall back if it is wrong."""
@@ -260,9 +280,10 @@ class _Run:
     async def _search(self) -> None:
         """Send flows whose way is unknown until every next hop has answered, or the bound is reached."""
         bound = flows_needed(len(self._vias))
-        budget = _IDLE_EXPLORATION if self._endpoint.searched else bound
+        budget = max(_IDLE_EXPLORATION, len(self._vias) // 2) if self._endpoint.searched else bound
         tried = failed = 0
-        while tried < budget and self._wanting():
+        failing = self._failing()
+        while tried < budget and (self._wanting() or failing):
             sources = self._map.fresh(min(budget - tried, 2 * len(self._vias)), self._senses.now())
             if not sources:
                 break
@@ -272,6 +293,11 @@ class _Run:
             tried += len(sources)
         if tried >= bound or not self._wanting():
             self._endpoint.searched = True
+        # An answer from a path whose known flows fail: these take another way by now, the path is up.
+        mended = failing - self._failing()
+        for sent in self._sent:
+            if sent.meant in mended and not sent.outcome.success:
+                self._map.forget(sent.source)
         for via in self._vias:
             if not self._map.sources(via):
                 self._no_flow[via] = (
@@ -310,6 +336,8 @@ class _Run:
         for sent in self._sent:
             if sent.named is not None:
                 by_via.setdefault(sent.named, []).append(sent)
+            elif self._moved and sent.meant is not None:
+                self._no_flow[sent.meant] = "its flows moved while they were probed"
             elif sent.meant is not None and keeps and self._choice.method is not Method.NONE:
                 if self._choice.method is Method.IDENTITY and sent.source not in self._map.sources(sent.meant):
                     continue
@@ -317,26 +345,9 @@ class _Run:
         if not keeps:
             for via in self._vias:
                 self._no_flow.setdefault(via, "flows do not keep their next hop, so a failure names nobody")
-        return {via: self._result(found) for via, found in by_via.items() if via in self._vias}
-
-    def _result(self, sent: Sequence[Sent]) -> PathResult:
-        """Up if any flow of the path succeeded: a path is down only when its repeated probe failed too."""
-        telling = next((one for one in reversed(sent) if one.outcome.success), sent[-1])
-        outcome = telling.outcome
-        return PathResult(
-            at=self._senses.now(),
-            success=outcome.success,
-            failure=outcome.failure,
-            detail=outcome.detail,
-            duration_seconds=outcome.duration_seconds,
-            method=self._choice.method,
-            confidence=1.0 if telling.named is not None else self._choice.confidence,
-            connected=outcome.connected,
-            source_ports=tuple(dict.fromkeys(one.outcome.flow.source_port for one in sent)),
-            phases=outcome.phases,
-            probes=len(sent),
-            failures=tuple(one.outcome.failure for one in sent if one.outcome.failure is not None),
-        )
+        return {
+            via: result(found, self._choice, self._senses.now()) for via, found in by_via.items() if via in self._vias
+        }
 
     async def _confirmed(self, results: dict[str, PathResult]) -> dict[str, PathResult]:
         """Before a path is called down, ask again whether its flows still take it."""
@@ -346,19 +357,18 @@ class _Run:
         if not doubtful or all(result.success for result in results.values()):
             return results
         answers = await self._senses.ask_oracle([sent.source for sent in doubtful])
-        for sent in doubtful:
-            via = answers.get(sent.source)
-            if sent.meant is None or via == sent.meant:
-                continue
-            self._map.forget(sent.source)
-            if results.pop(sent.meant, None) is not None:
-                self._no_flow[sent.meant] = "its flows moved while they were probed"
-        return results
+        moved = {sent.meant for sent in doubtful if answers.get(sent.source) != sent.meant}
+        if moved:
+            self._begin_anew()
+            for via in moved - {None}:
+                self._no_flow[str(via)] = "its flows moved while they were probed"
+        return {via: found for via, found in results.items() if via not in moved}
 
     def _was_sent(self, source: Source) -> bool:
         return any(sent.source == source for sent in self._sent)
 
     def _round(self, results: Mapping[str, PathResult]) -> Round:
+        self._endpoint.failing = frozenset(via for via, found in results.items() if not found.success)
         why = self._choice.why_not_stronger
         no_flow = {
             via: self._no_flow.get(via) or why or "no flow is known to take it"

@@ -18,13 +18,14 @@ from exporter.conclude import Standpoint
 from exporter.config import Config, Module
 from exporter.config import Target as TargetConfig
 from exporter.coverage import flows_per_path
-from exporter.endpoint import Endpoint, Round
+from exporter.endpoint import Endpoint
 from exporter.evidence import RouterView, VipEvidence, of_vip
 from exporter.expected import Expected, from_config
 from exporter.feed import RouterFeed
 from exporter.local import crosses, local_source
 from exporter.names import Names
 from exporter.pathmap import PathMap
+from exporter.rounds import Round
 from exporter.status import Status
 from exporter.steering import Agreement, Means
 from probes.direct import check_all
@@ -345,6 +346,9 @@ class _Senses:
 
     async def ask_oracle(self, sources: Sequence[Source]) -> Mapping[Source, str]:
         return await self._monitor.ask_oracle(self._job, sources)
+
+    async def pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
 
 def _any_alive(answers: Sequence[bool | None]) -> bool | None:

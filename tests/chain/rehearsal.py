@@ -51,6 +51,14 @@ class Rehearsal:
         """By (target, node); an unexpected next hop without a node goes by its address."""
         return {(path["target"], path["node"] or path["next_hop"]): path["verdict"] for path in self.status()["paths"]}
 
+    def why(self, wanted: Verdicts) -> str:
+        """The reason of each path whose verdict is not the wanted one, for a failure's message."""
+        return "\n".join(
+            f"{path['target']} {path['node']}: {path['verdict']}: {path['reason']}"
+            for path in self.status()["paths"]
+            if wanted.get((path["target"], path["node"] or path["next_hop"])) != path["verdict"]
+        )
+
     def wait_for(self, wanted: Callable[[Verdicts], bool], seconds: float) -> tuple[Verdicts, float]:
         """The first verdicts that are as wanted, and how long they took; the last ones if they never were."""
         begun = time.monotonic()

@@ -53,7 +53,7 @@ def chain(request: pytest.FixtureRequest) -> Iterator[Rehearsal]:
 @pytest.fixture(autouse=True)
 def _healthy(chain: Rehearsal) -> Iterator[None]:
     verdicts, _ = chain.wait_for(lambda now: now == OK, TWO_ROUNDS + SLACK)
-    assert verdicts == OK, "before the fault"
+    assert verdicts == OK, f"before the fault: {chain.why(OK)}"
     yield
     commands.heal(name=chain.name)
 
@@ -65,10 +65,10 @@ def test_fault_and_nothing_else(
     wanted = OK | {(target, node): verdict for target in targets}
     commands.break_(fault, node, name=chain.name)
     verdicts, _ = chain.wait_for(lambda now: now == wanted, TWO_ROUNDS + SLACK)
-    assert verdicts == wanted
+    assert verdicts == wanted, chain.why(wanted)
     commands.heal(fault, name=chain.name)
     verdicts, _ = chain.wait_for(lambda now: now == OK, TWO_ROUNDS + SLACK)
-    assert verdicts == OK, "after healing"
+    assert verdicts == OK, f"after healing: {chain.why(OK)}"
 
 
 def test_unexpected_next_hop(chain: Rehearsal) -> None:

@@ -8,9 +8,10 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from exporter.endpoint import Endpoint, Round
+from exporter.endpoint import Endpoint
 from exporter.evidence import Hop
 from exporter.pathmap import PathMap
+from exporter.rounds import Round
 from exporter.steering import Agreement, Means
 from probes.model import Failure, Flow, Outcome
 from probes.ports import Source, candidates
@@ -31,6 +32,7 @@ class Network:
     identity: bool = True
     seed: int = 0
     moves_after: int | None = None
+    flapping: bool = False  # the next hops are others until the round pauses
     conflicts: frozenset[int] = frozenset()
     cannot_send: bool = False
     clock: float = 1_000_000.0
@@ -45,6 +47,7 @@ class Network:
         if self.hashing == "random":
             return random.Random(f"{self.seed} {len(self.probed)} {source}").choice(list(self.vias))  # noqa: S311
         moved = self.moves_after is not None and len(self.probed) > self.moves_after
+        moved = moved or self.flapping
         text = f"{self.seed} {moved} {salt} {source.address} {source.port if self.hashing == 'five-tuple' else ''}"
         return self.vias[int.from_bytes(hashlib.blake2b(text.encode()).digest()[:8], "big") % len(self.vias)]
 
@@ -64,6 +67,10 @@ class Network:
 
     def named(self, outcome: Outcome) -> str | None:
         return outcome.identity
+
+    async def pause(self, seconds: float) -> None:
+        self.clock += seconds
+        self.flapping = False
 
     async def ask_oracle(self, sources: Sequence[Source]) -> Mapping[Source, str]:
         self.asked += 1

@@ -9,8 +9,8 @@ from typing import Any
 
 from exporter.board import Board
 from exporter.config import Router
-from exporter.endpoint import Round
 from exporter.feed import RouterFeed
+from exporter.rounds import Round
 from exporter.status import Status
 from exporter.steering import Agreement, Choice, Method
 from exporter.verdicts import PathResult

@@ -1,0 +1,59 @@
+"""What one round of probes against an endpoint came to. Pure values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from exporter.pathmap import Basis
+from exporter.steering import Choice
+from exporter.verdicts import PathResult
+from probes.model import Outcome
+from probes.ports import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One probe: the path that it was meant for, the one that its answer named, and how it ended."""
+
+    source: Source
+    meant: str | None
+    named: str | None
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round came to, by `via`. `no_flow` says for each path without a result why it has none."""
+
+    basis: Basis
+    started: float
+    ended: float
+    choice: Choice
+    results: Mapping[str, PathResult]
+    no_flow: Mapping[str, str]
+    sent: tuple[Sent, ...]
+    oracle_checks: tuple[bool, ...] = ()
+    memory_checks: tuple[bool, ...] = ()
+
+
+def result(sent: Sequence[Sent], choice: Choice, now: float) -> PathResult:
+    """What a path's probes (at least one) came to. Up if any flow of it succeeded: a path is down only when
+    its repeated probe failed too.
+    """
+    telling = next((one for one in reversed(sent) if one.outcome.success), sent[-1])
+    outcome = telling.outcome
+    return PathResult(
+        at=now,
+        success=outcome.success,
+        failure=outcome.failure,
+        detail=outcome.detail,
+        duration_seconds=outcome.duration_seconds,
+        method=choice.method,
+        confidence=1.0 if telling.named is not None else choice.confidence,
+        connected=outcome.connected,
+        source_ports=tuple(dict.fromkeys(one.outcome.flow.source_port for one in sent)),
+        phases=outcome.phases,
+        probes=len(sent),
+        failures=tuple(one.outcome.failure for one in sent if one.outcome.failure is not None),
+    )
