@@ -141,8 +141,7 @@ def _shown_module(module: Module) -> dict[str, Any]:
     settings = module.settings.model_dump(mode="json", exclude_unset=True)
     if isinstance(settings.get("headers"), dict):
         settings["headers"] = {
-            name: value if name.lower() in _PLAIN_HEADERS else "<hidden>"
-            for name, value in settings["headers"].items()
+            name: value if name.lower() in _PLAIN_HEADERS else "<hidden>" for name, value in settings["headers"].items()
         }
     found: dict[str, Any] = {"prober": module.prober, module.prober: settings}
     return found if module.timeout is None else {**found, "timeout": format_duration(module.timeout)}
