@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from routers.model import canonical
@@ -55,6 +56,11 @@ def as_int(value: object, low: int = 0, high: int = LARGEST) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int):
         return None
     return value if low <= value <= high else None
+
+
+def as_number(text: str | None) -> int | None:
+    """The whole number, of ten digits at most, that a text is; None for any other text."""
+    return int(text) if text and re.fullmatch(r"\d{1,10}", text, re.ASCII) else None
 
 
 def as_address(value: object) -> str | None:

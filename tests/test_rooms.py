@@ -27,7 +27,21 @@ MAY_IMPORT = {
 EXCEPTIONS = {("exporter.cli", "lab"): "the command line offers the rehearsal network"}
 
 _PURE_ROOMS = {
-    "routers": ("bird", "edgeos", "frr", "jsontext", "linux", "lookup", "model", "platforms", "selection", "vtysh"),
+    "routers": (
+        "bird",
+        "bird_exports",
+        "bird_protocols",
+        "bird_routes",
+        "edgeos",
+        "frr",
+        "jsontext",
+        "linux",
+        "lookup",
+        "model",
+        "platforms",
+        "selection",
+        "vtysh",
+    ),
     "probes": ("http_module", "model", "pattern", "ports", "ssh_banner", "text"),
     "exporter": (
         "conclude",
