@@ -10,6 +10,8 @@ import yaml
 
 Location = tuple[str | int, ...]
 MAX_BYTES = 4 << 20
+MAX_VALUES = 100_000  # keys included; what an alias (*name) stands for counts wherever it is used
+MAX_DEPTH = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,32 +55,73 @@ def place_of(location: Location) -> str:
 def parse(text: str) -> Document:
     """Parse one YAML document. Never raises for its content: what is wrong stands in `problems`."""
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_Loader)
+        reader = _Reader()
+        value = None if root is None else reader.read(root, ())
+    except _TooMuchError as error:
+        return Document(None, {}, (error.problem,))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         message = f"not YAML: {error.problem or error.context}"
         return Document(None, {}, (Problem(mark.line + 1 if mark else 0, "", message),))
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         return Document(None, {}, (Problem(0, "", f"not YAML: {error}"),))
-    if root is None:
-        return Document(None, {}, ())
-    reader = _Reader()
-    try:
-        value = reader.read(root, ())
-    except RecursionError:
-        return Document(None, {}, (Problem(0, "", "nested too deeply"),))
     return Document(value, reader.lines, tuple(reader.problems))
+
+
+class _TooMuchError(Exception):
+    def __init__(self, line: int, location: Location, message: str) -> None:
+        super().__init__(message)
+        self.problem = Problem(line, place_of(location), message)
+
+
+class _Count:
+    """Ends the reading of a file that says, or stands for, more than any configuration does."""
+
+    def __init__(self) -> None:
+        self._values = 0
+
+    def value(self, line: int, location: Location) -> None:
+        self._values += 1
+        if self._values > MAX_VALUES:
+            what = f"more than {MAX_VALUES} keys and values, with each alias (*name) counted as what it stands for"
+            raise _TooMuchError(line, location, what)
+
+    @staticmethod
+    def depth(depth: int, line: int, location: Location) -> None:
+        if depth > MAX_DEPTH:
+            raise _TooMuchError(line, location, f"nested more than {MAX_DEPTH} levels deep")
+
+
+class _Loader(yaml.SafeLoader):
+    """Watches PyYAML at work: it scans far ahead and takes time by the square of the depth to do it."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._count = _Count()
+
+    def fetch_more_tokens(self) -> None:
+        super().fetch_more_tokens()
+        self._count.depth(self.flow_level + len(self.indents), self.line + 1, ())
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._count.value(self.line + 1, ())
+        return super().compose_node(parent, index)
 
 
 class _Reader:
     def __init__(self) -> None:
+        self._count = _Count()
         self.lines: dict[Location, int] = {}
         self.problems: list[Problem] = []
         self._scalars = yaml.SafeLoader("")
         self._open: set[int] = set()
 
     def read(self, node: yaml.Node, location: Location) -> Any:
-        self.lines[location] = node.start_mark.line + 1
+        line = node.start_mark.line + 1
+        self._count.value(line, location)
+        self._count.depth(len(location), line, location)
+        self.lines[location] = line
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, location)
         if id(node) in self._open:
@@ -98,6 +141,7 @@ class _Reader:
         for key_node, value_node in node.value:
             key = self._scalar(key_node, location) if isinstance(key_node, yaml.ScalarNode) else None
             line = key_node.start_mark.line + 1
+            self._count.value(line, location)
             if not isinstance(key, str):
                 self._problem(key_node, location, "a key must be text; quote it")
                 continue

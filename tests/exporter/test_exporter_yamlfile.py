@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import time
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter import yamlfile
 from exporter.yamlfile import Problem, parse, place_of
+
+TOO_MANY = "more than 100000 keys and values, with each alias (*name) counted as what it stands for"
 
 
 def problems(text: str) -> list[str]:
@@ -70,11 +76,62 @@ def test_the_same_part_may_be_used_twice() -> None:
     assert document.problems == ()
 
 
-@pytest.mark.parametrize("text", ["[" * 1000, "{a: " * 1000, "- " * 1000 + "x"])
-def test_deep_nesting_is_a_problem_and_no_crash(text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 3000,
+        "[" * 1_000_000,
+        "{a: " * 3000,
+        "[a: " * 3000,
+        "- " * 3000 + "x",
+        "? " * 3000 + "x",
+        "".join(" " * depth + "a:\n" for depth in range(500)),
+        "- " * 30 + "[" * 30,
+        "x: &a0 [x]\n" + "".join(f"y{n}: &a{n + 1} [*a{n}]\n" for n in range(200)),
+    ],
+)
+def test_deep_nesting_is_one_problem_soon_found(text: str) -> None:
+    started = time.process_time()
     document = parse(text)
-    assert document.value is None
-    assert document.problems
+    assert time.process_time() - started < 2
+    (problem,) = document.problems
+    assert (document.value, document.lines) == (None, {})
+    assert problem.message == "nested more than 50 levels deep"
+
+
+@pytest.mark.parametrize("text", ["[" * 40 + "]" * 40, "- " * 40 + "x", "{a: " * 40 + "x" + "}" * 40])
+def test_what_is_not_too_deep(text: str) -> None:
+    assert parse(text).problems == ()
+
+
+def test_an_alias_bomb_is_one_problem_soon_found() -> None:
+    bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n"
+    for before, name in pairwise("abcdefghi"):
+        bomb += f"{name}: &{name} [{', '.join(['*' + before] * 9)}]\n"
+    started = time.process_time()
+    document = parse(bomb)
+    assert time.process_time() - started < 5
+    (problem,) = document.problems
+    assert (document.value, document.lines) == (None, {})
+    assert problem.place.startswith("f[")
+    assert problem.message == TOO_MANY
+
+
+@pytest.mark.parametrize(
+    "text", ["a: [x, x]\n", "a: 1\nb: 2\n", "- &x y\n- *x\n- *x\n- *x\n", "&x {a: *x, b: 1}\n", "? [a, b]\n: c\n"]
+)
+def test_keys_and_values_are_counted(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = parse(text)
+    monkeypatch.setattr(yamlfile, "MAX_VALUES", 5)
+    assert parse(text) == found
+    monkeypatch.setattr(yamlfile, "MAX_VALUES", 4)
+    (problem,) = parse(text).problems
+    assert problem.message == TOO_MANY.replace("100000", "4")
+
+
+def test_a_file_of_too_many_values_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yamlfile, "MAX_VALUES", 10)
+    assert problems("- a\n" * 20 + "]") == [f"line 11: {TOO_MANY.replace('100000', '10')}"]
 
 
 def test_control_characters_are_no_yaml() -> None:
