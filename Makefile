@@ -16,6 +16,7 @@ help:
 	@echo "make test    everything that has to hold: lint, types, all tests, the rehearsal network included"
 	@echo "make unit    the tests that need no rehearsal network: seconds"
 	@echo "make lint    ruff and mypy"
+	@echo "make bench   how long 10,000 paths take to judge and publish"
 	@echo "make clean   remove what these commands have made in this directory"
 	@echo
 	@echo "demo, unit and test pass ARGS on: make demo ARGS=--once, make unit ARGS='-k metrics'"
@@ -47,6 +48,10 @@ unit: development
 .PHONY: development
 development:
 	@sh tools/venv.sh dev
+
+.PHONY: bench
+bench: development
+	@PYTHONPATH=. $(PYTHON) bench/ten_thousand_paths.py
 
 .PHONY: clean
 clean:

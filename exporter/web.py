@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -100,7 +101,9 @@ class _Handlers:
         return web.Response(text=text, content_type="text/html")
 
     async def status(self, _request: web.Request) -> web.Response:
-        return web.json_response(to_json(self._state.monitor.status()))
+        status = self._state.monitor.status()
+        text = await asyncio.to_thread(lambda: json.dumps(to_json(status)))
+        return web.Response(text=text, content_type="application/json")
 
     async def events(self, _request: web.Request) -> web.Response:
         return web.json_response(events_to_json(self._state.monitor.board.events))
