@@ -54,7 +54,7 @@ def exercise(state: Expected) -> Exercise:
 def measured(name: str, action: Callable[[], object], unit: int) -> None:
     """The best of some runs, in all and for each path."""
     best = min(_once(action) for _ in range(REPEAT))
-    print(f"{name:<42} {best * 1000:9.1f} ms {best / unit * 1e6:9.2f} us a path")  # noqa: T201
+    print(f"{name:<42} {best * 1000:9.1f} ms {best / unit * 1e6:9.2f} us a path")
 
 
 def _once(action: Callable[[], object]) -> float:
@@ -80,7 +80,7 @@ def main() -> None:
 
     status = Status(NOW, "bench", (), (), judge())
     paths = len(status.paths)
-    print(f"{paths} paths, {VIPS} VIPs, {NODES} next hops each; best of {REPEAT}, CPU time")  # noqa: T201
+    print(f"{paths} paths, {VIPS} VIPs, {NODES} next hops each; best of {REPEAT}, CPU time")
     reloads = metrics.Reloads(True, NOW)
     measured("sort a snapshot by node", lambda: RouterView.of(taken, state), paths)
     measured("judge every path", judge, paths)
@@ -90,7 +90,7 @@ def main() -> None:
     measured("render /api/v1/status", lambda: json.dumps(to_json(status)), paths)
     measured("render the status page", lambda: page.render(status, "", True), paths)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{'peak memory of this process':<42} {peak:9.1f} MB")  # noqa: T201
+    print(f"{'peak memory of this process':<42} {peak:9.1f} MB")
 
 
 if __name__ == "__main__":
