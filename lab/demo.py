@@ -30,6 +30,7 @@ _READY_SECONDS = 30
 _LOOK_SECONDS = 1.0
 _STOP_SECONDS = 10
 _PATIENCE_SECONDS = 2.0  # between two signs of life while something takes its time
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # http_proxy is not for localhost
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # The listening socket comes as standard input and is handed over as file descriptor 3, with LISTEN_PID naming
 # the process itself: sd_listen_fds(3).
@@ -200,7 +201,7 @@ def _wait_until_ready(name: str, url: str, process: subprocess.Popen[bytes], say
         if process.poll() is not None:
             raise _ended(name, process)
         try:
-            with urllib.request.urlopen(f"{url}/-/ready", timeout=5):  # noqa: S310
+            with _DIRECT.open(f"{url}/-/ready", timeout=5):
                 return
         except (urllib.error.URLError, OSError):
             if time.monotonic() - said > _PATIENCE_SECONDS:
@@ -286,7 +287,7 @@ def _follow(name: str, url: str, process: subprocess.Popen[bytes], say: Callable
 
 def _events(url: str) -> list[dict[str, Any]]:
     try:
-        with urllib.request.urlopen(f"{url}/api/v1/events", timeout=5) as answer:  # noqa: S310
+        with _DIRECT.open(f"{url}/api/v1/events", timeout=5) as answer:
             found: list[dict[str, Any]] = json.load(answer)["events"]
     except (urllib.error.URLError, OSError):
         return []
