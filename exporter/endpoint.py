@@ -262,7 +262,7 @@ class _Run:
         if self._choice.method is not Method.ORACLE or not self._means.has_identity:
             return
         if not self._oracle.proven(self._oracle_checks):
-            lacking = MIN_COMPARISONS - self._oracle.comparisons(self._oracle_checks)
+            lacking = self._oracle.lacking(self._oracle_checks)
             flows = [
                 (source, via) for via in self._vias for source in self._map.sources(via) if not self._was_sent(source)
             ]
@@ -310,15 +310,17 @@ class _Run:
         return any(len(self._map.sources(via)) < enough for via in self._vias)
 
     async def _check_memory(self) -> None:
-        """Send known flows again until it is clear whether a flow keeps its next hop."""
-        if self._endpoint.memory.proven(self._memory_checks):
-            return
-        lacking = MIN_COMPARISONS - self._endpoint.memory.comparisons(self._memory_checks)
+        """Send known flows again until it is clear whether a flow keeps its next hop, or one did not."""
+        lacking = self._endpoint.memory.lacking(self._memory_checks)
         flows = [(source, via) for via in self._vias for source in self._map.sources(via)]
-        rounds = -(-lacking // len(flows)) if flows and lacking > 0 else 0
-        await self._each(lambda flow: self._probe(*flow), flows[:lacking])
-        for _ in range(min(rounds, MIN_COMPARISONS) - 1):
-            await self._each(lambda flow: self._probe(*flow), flows)
+        for _ in range(MIN_COMPARISONS):
+            if not flows or lacking <= 0 or not all(self._memory_checks):
+                return
+            before = len(self._memory_checks)
+            await self._each(lambda flow: self._probe(*flow), flows[:lacking])
+            if len(self._memory_checks) == before:
+                return
+            lacking = self._endpoint.memory.lacking(self._memory_checks)
 
     async def _give_oracle_another_chance(self) -> None:
         """Now and then hold a disbelieved oracle against what was seen: it may have become right."""
@@ -326,7 +328,7 @@ class _Run:
         if not (due and self._means.has_oracle and self._means.wanted == "auto"):
             return
         self._endpoint.compared_at = self._senses.now()
-        seen = {sent.source: sent.named for sent in self._sent if sent.named is not None}
+        seen = {source: via for via in self._vias for source in self._map.sources(via)}
         answers = await self._senses.ask_oracle(list(seen))
         self._oracle_checks += [answers[source] == via for source, via in seen.items() if source in answers]
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 MIN_COMPARISONS = 8  # a guess over two next hops agrees this often by chance in 1 of 256 cases
 AGREEMENT_THRESHOLD = 0.95
 UNCHECKED_CONFIDENCE = 0.5  # of an oracle that nothing could be held against
+REDEMPTION = 16  # comparisons that agree in a row, of which chance explains 1 in 65,536
 _WINDOW = 64  # comparisons that count
 
 
@@ -48,17 +49,35 @@ class Agreement:
         return len(self._with(more))
 
     def proven(self, more: Iterable[bool] = ()) -> bool:
-        """Checked often enough, and right often enough."""
-        ratio = self.ratio(more)
-        return ratio is not None and self.comparisons(more) >= MIN_COMPARISONS and ratio >= AGREEMENT_THRESHOLD
+        """Checked often enough and right often enough, or right so many times in a row that the past is over."""
+        seen = self._with(more)
+        if _in_a_row(seen) >= REDEMPTION:
+            return True
+        return len(seen) >= MIN_COMPARISONS and sum(seen) / len(seen) >= AGREEMENT_THRESHOLD
 
     def disproved(self, more: Iterable[bool] = ()) -> bool:
         """Wrong so often that the comparisons which a first judgement still lacks cannot mend it."""
         seen = self._with(more)
+        if _in_a_row(seen) >= REDEMPTION:
+            return False
         return seen.count(False) > (1 - AGREEMENT_THRESHOLD) * max(MIN_COMPARISONS, len(seen))
+
+    def lacking(self, more: Sequence[bool] = ()) -> int:
+        """How many comparisons, if all of them agree, would prove it; 0 if it is proven."""
+        seen = self._with(more)
+        if self.proven(more):
+            return 0
+        if not seen.count(False):
+            return MIN_COMPARISONS - len(seen)
+        return REDEMPTION - _in_a_row(seen)
 
     def _with(self, more: Iterable[bool]) -> list[bool]:
         return [*self._seen, *more][-_WINDOW:]
+
+
+def _in_a_row(seen: list[bool]) -> int:
+    """How many at the end agreed without one that did not."""
+    return len(seen) if all(seen) else seen[::-1].index(False)
 
 
 @dataclass(frozen=True, slots=True)

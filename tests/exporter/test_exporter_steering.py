@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.steering import MIN_COMPARISONS, UNCHECKED_CONFIDENCE, Agreement, Means, Method, choose
+from exporter.steering import MIN_COMPARISONS, REDEMPTION, UNCHECKED_CONFIDENCE, Agreement, Means, Method, choose
 
 PROVEN = [True] * MIN_COMPARISONS
 
@@ -107,11 +107,27 @@ def test_agreement_without_comparisons() -> None:
 def test_only_the_last_comparisons_count() -> None:
     seen = agreement(*[False] * 64)
     assert seen.disproved()
-    seen.record([True] * 32)
-    assert (seen.ratio(), seen.comparisons(), seen.proven()) == (0.5, 64, False)
-    seen.record([True] * 32)
+    seen.record([True, False] * 16)
+    assert (seen.ratio(), seen.comparisons(), seen.proven()) == (0.25, 64, False)
+    seen.record([True] * 64)
     assert (seen.ratio(), seen.comparisons(), seen.proven()) == (1.0, 64, True)
     assert not seen.disproved()
+
+
+def test_enough_agreement_in_a_row_ends_the_past() -> None:
+    """A change of next hops that nobody saw costs a good name for a while, not for 64 comparisons."""
+    seen = agreement(*[True] * 40, *[False] * 10, *[True] * (REDEMPTION - 1))
+    assert (seen.proven(), seen.disproved(), seen.lacking()) == (False, True, 1)
+    assert seen.lacking([False]) == REDEMPTION
+    assert seen.proven([True])
+    seen.record([True])
+    assert (seen.proven(), seen.disproved(), seen.lacking()) == (True, False, 0)
+
+
+def test_how_many_comparisons_a_new_one_lacks() -> None:
+    assert agreement().lacking() == MIN_COMPARISONS
+    assert agreement(True, True).lacking() == MIN_COMPARISONS - 2
+    assert agreement(True, False).lacking() == REDEMPTION
 
 
 def test_what_was_just_seen_pushes_the_oldest_out_and_is_not_kept() -> None:
