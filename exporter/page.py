@@ -18,7 +18,7 @@ _STYLE = """
 @media(prefers-color-scheme:dark){:root{--line:#333b4a;--dim:#98a2b3;--card:#1b212c;--page:#12161d;--ink:#e6e9ef;
 --ok:#4cc38a;--warn:#f0b429;--bad:#ff6b6b}}
 *{box-sizing:border-box}body{margin:0;background:var(--page);color:var(--ink);font:15px/1.45 system-ui,sans-serif}
-header,main,footer{max-width:1200px;margin:0 auto;padding:0 20px}header{padding-top:24px}
+header,main,footer{max-width:1440px;margin:0 auto;padding:0 20px}header{padding-top:24px}
 h1{font-size:20px;margin:0}h2{font-size:15px;margin:28px 0 8px;color:var(--dim);font-weight:600}
 .card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:14px 16px;margin:12px 0}
 .card.bad{border-left:5px solid var(--bad)}.card.warn{border-left:5px solid var(--warn)}

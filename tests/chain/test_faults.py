@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -82,3 +83,20 @@ def test_unexpected_next_hop(chain: Rehearsal) -> None:
 
     verdicts, _ = chain.wait_for(seen, TWO_ROUNDS + SLACK)
     assert seen(verdicts), verdicts
+
+
+def test_what_the_remedy_says_mends_it(chain: Rehearsal) -> None:
+    """The commands are typed on the router as they stand; only nothing is written to its disk."""
+    commands.break_("neighbor_missing", "leviathan3", name=chain.name)
+    chain.wait_for(lambda now: now["gitea-ssh-v6", "leviathan3"] == "neighbor_missing", TWO_ROUNDS + SLACK)
+    remedies = {path["remedy"] for path in chain.status()["paths"] if path["remedy"]}
+    assert remedies
+    if chain.name.startswith("bird"):
+        assert all("neighbor 10.0.0.13 as 64512;" in remedy for remedy in remedies)
+        return
+    for remedy in remedies:
+        typed = [word for line in remedy.splitlines() if line != "write memory" for word in ("-c", line)]
+        on_edge = commands.state_directory(chain.name) / "on-edge"
+        subprocess.run([str(on_edge), "vtysh", *typed], check=True, timeout=30)
+    verdicts, _ = chain.wait_for(lambda now: now == OK, TWO_ROUNDS + SLACK)
+    assert verdicts == OK, chain.why(OK)
