@@ -72,6 +72,9 @@ class Monitor:
     def configure(self, config: Config) -> list[RouterFeed]:
         """Take over a configuration; what it leaves unchanged is kept. Returns the feeds to be closed."""
         old = self.feeds
+        if config.probing != self.config.probing:
+            self.endpoints = {}  # their flows start from other addresses and ports
+            self._pending = {}
         self.config = config
         self.feeds = {
             router.name: old[router.name]
@@ -105,6 +108,8 @@ class Monitor:
             node_addresses=tuple(self._expected.owners),
         )
         fresh = await feed.poll(query)
+        if self.feeds.get(name) is not feed:
+            return []  # another configuration was taken over meanwhile
         if fresh and feed.snapshot is not None:
             self.views[name] = RouterView.of(feed.snapshot, self._expected)
         again = self._settle(name)
@@ -124,9 +129,11 @@ class Monitor:
     async def round(self, name: str) -> None:
         """Probe every path of one target. Never two rounds of one target at a time."""
         async with self._running.setdefault(name, asyncio.Lock()):
-            jobs = self._jobs(name)
+            jobs = self._jobs(name) if name in self._targets else []
             rounds = await asyncio.gather(*(self._endpoint_round(job) for job in jobs))
             for job, finished in zip(jobs, rounds, strict=True):
+                if job.place not in self.endpoints or name not in self._targets:
+                    continue  # another configuration, or another answer of DNS, was taken over meanwhile
                 if finished is None:
                     self.board.forget(job.place)
                 elif job.evidence is None:
@@ -264,8 +271,7 @@ class Monitor:
 
     def _commit(self, place: _PLACE, finished: Round) -> None:
         self._trust(place[0], place[2]).record(finished.oracle_checks)
-        if place in self.endpoints:
-            self.endpoints[place].memory.record(finished.memory_checks)
+        self.endpoints[place].memory.record(finished.memory_checks)
         self.board.commit(place, finished, self.config.modules[self._targets[place[1]].module].prober)
 
     def _judge(self, name: str) -> None:

@@ -1,0 +1,189 @@
+"""A monitor whose router and targets are simulated at their seams: what is confirmed, thrown away, kept."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from exporter.configfile import loads
+from exporter.feed import RouterFeed
+from exporter.monitor import Monitor
+from probes.model import Failure, Outcome, Request
+from probes.table import Probers
+from routers.model import FibEntry, NextHop, OracleFlow, Query, Route, Session, SessionState, Snapshot
+
+VIP = "203.0.113.10"
+FILE = """
+probing: {interval: 15s, timeout: 3s}
+routers: [{name: edge, platform: frr, exec: {prefix: []}}]
+nodes:
+  - {name: leviathan1, address: 10.0.0.11}
+  - {name: leviathan2, address: 10.0.0.12}
+targets: [{name: web, address: 203.0.113.10, port: 80, module: http_2xx, identity: {header: X-Node}}]
+"""
+NODES = {"10.0.0.11": "leviathan1", "10.0.0.12": "leviathan2"}
+
+
+class Router:
+    """Forwards by `hops`; flows alternate over them by their source port. Unreachable while `error` is set."""
+
+    def __init__(self) -> None:
+        self.hops = list(NODES)
+        self.error: str | None = None
+        self.asked = 0
+
+    def way(self, port: int) -> str:
+        return self.hops[port % len(self.hops)]
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(
+            router="edge",
+            platform="frr",
+            taken_at=time.time(),
+            sessions=tuple(Session(address, SessionState.ESTABLISHED, 64512, 64512) for address in NODES),
+            routes={VIP: tuple(Route(f"{VIP}/32", hop, (hop,), used=True) for hop in self.hops)},
+            fib={VIP: FibEntry(f"{VIP}/32", tuple(NextHop(hop) for hop in self.hops))},
+            local_as=64512,
+        )
+
+
+class FakeProbers(Probers):
+    """Answers from the node that the router puts the flow on; `broken` nodes stay silent."""
+
+    def __init__(self, router: Router) -> None:
+        self.router = router
+        self.broken: set[str] = set()
+        self.during: list[Any] = []
+
+    async def probe(self, prober: str, request: Request, module: BaseModel) -> Outcome:
+        del prober, module
+        await asyncio.sleep(0)
+        while self.during:
+            self.during.pop()()
+        node = NODES[self.router.way(request.flow.source_port)]
+        if node in self.broken:
+            return Outcome(request.flow, False, Failure.TIMEOUT, "silence", 3.0)
+        return Outcome(request.flow, True, None, "", 0.004, {}, True, node)
+
+
+@pytest.fixture
+def router(monkeypatch: pytest.MonkeyPatch) -> Router:
+    simulated = Router()
+
+    async def poll(feed: RouterFeed, _query: Query) -> bool:
+        await asyncio.sleep(0)
+        simulated.asked += 1
+        feed.error = simulated.error
+        if simulated.error is None:
+            feed.snapshot = simulated.snapshot()
+        return simulated.error is None
+
+    async def ask_oracle(_feed: RouterFeed, flows: Sequence[OracleFlow]) -> Mapping[OracleFlow, NextHop]:
+        await asyncio.sleep(0)
+        return {flow: NextHop(simulated.way(flow.source_port)) for flow in flows}
+
+    async def check_nodes(monitor: Monitor) -> None:
+        monitor.board.direct = dict.fromkeys(NODES.values(), True)
+
+    monkeypatch.setattr(RouterFeed, "poll", poll)
+    monkeypatch.setattr(RouterFeed, "ask_oracle", ask_oracle)
+    monkeypatch.setattr(Monitor, "check_nodes", check_nodes)
+    monkeypatch.setattr("exporter.monitor.local_source", lambda _vip: "192.0.2.1")
+    monkeypatch.setattr("exporter.endpoint._CALM_SECONDS", 0.0)
+    return simulated
+
+
+@pytest.fixture
+def probers(router: Router) -> FakeProbers:
+    return FakeProbers(router)
+
+
+@pytest.fixture
+def monitor(probers: FakeProbers) -> Monitor:
+    return Monitor(loads(FILE), probers, "test")
+
+
+def verdicts(monitor: Monitor) -> dict[str, str]:
+    return {path.node or path.next_hop or "": path.verdict.value for path in monitor.status().paths}
+
+
+async def test_from_nothing_to_verdicts(monitor: Monitor) -> None:
+    await monitor.full_round()
+    assert verdicts(monitor) == {"leviathan1": "ok", "leviathan2": "ok"}
+    assert monitor.status().all_ok
+
+
+async def test_a_broken_node_is_seen_in_one_round(monitor: Monitor, probers: FakeProbers) -> None:
+    probers.broken = {"leviathan2"}
+    await monitor.full_round()
+    assert verdicts(monitor) == {"leviathan1": "ok", "leviathan2": "blackhole"}
+
+
+async def test_nothing_is_judged_before_the_router_confirmed_it(monitor: Monitor, probers: FakeProbers) -> None:
+    await monitor.full_round()
+    probers.broken = {"leviathan2"}
+    await monitor.round("web")
+    assert verdicts(monitor)["leviathan2"] == "ok"
+    await monitor.poll("edge")
+    assert verdicts(monitor) == {"leviathan1": "ok", "leviathan2": "blackhole"}
+
+
+async def test_a_round_over_other_next_hops_is_thrown_away(
+    monitor: Monitor, probers: FakeProbers, router: Router
+) -> None:
+    """While the probes run leviathan1 goes: every flow lands on leviathan2, which is silent."""
+    await monitor.full_round()
+    probers.broken = {"leviathan2"}
+    probers.during = [lambda: router.hops.remove("10.0.0.11")]
+    await monitor.round("web")
+    assert await monitor.poll("edge") == ["web"]
+    assert verdicts(monitor) == {"leviathan1": "route_missing", "leviathan2": "ok"}
+    await monitor.round("web")
+    await monitor.poll("edge")
+    # The probes come again, on flows that take the one next hop that is left.
+    assert verdicts(monitor)["leviathan2"] in ("blackhole", "service_down")
+
+
+async def test_rounds_wait_for_a_slow_router_and_none_is_lost(monitor: Monitor) -> None:
+    await monitor.full_round()
+    before = {path.node: path.tally.probes for path in monitor.status().paths}
+    for _ in range(3):
+        await monitor.round("web")
+    await monitor.poll("edge")
+    after = {path.node: path.tally.probes for path in monitor.status().paths}
+    assert all(after[node] >= before[node] + 3 for node in before)
+
+
+async def test_a_router_that_falls_silent(monitor: Monitor, router: Router) -> None:
+    """Its last word holds for a while; then probes alone say up or down, and no verdict is ok."""
+    await monitor.full_round()
+    router.error = "edge does not answer"
+    await monitor.poll("edge")
+    assert verdicts(monitor) == {"leviathan1": "ok", "leviathan2": "ok"}
+    assert not monitor.status().routers[0].up
+    feed = monitor.feeds["edge"]
+    assert feed.snapshot is not None
+    feed.snapshot = replace(feed.snapshot, taken_at=time.time() - 3600)
+    await monitor.round("web")
+    paths = monitor.status().paths
+    assert {path.verdict.value for path in paths} == {"router_unknown"}
+    assert all(path.result is not None and path.result.success for path in paths)
+
+
+async def test_another_configuration_in_mid_round(monitor: Monitor, probers: FakeProbers) -> None:
+    await monitor.full_round()
+    other = loads(FILE.replace("name: web", "name: www").replace("15s", "20s"))
+    probers.during = [lambda: monitor.configure(other)]
+    await monitor.round("web")
+    await monitor.poll("edge")
+    assert verdicts(monitor) == {"leviathan1": "unverified", "leviathan2": "unverified"}
+    await monitor.full_round()
+    assert [path.target for path in monitor.status().paths] == ["www", "www"]
+    assert verdicts(monitor) == {"leviathan1": "ok", "leviathan2": "ok"}
+    await monitor.round("web")
