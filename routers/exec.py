@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from routers.model import Answer
 from routers.transport import PARALLEL_COMMANDS, ErrorKind, OutputLimit, RouterError, timed_out
@@ -49,8 +49,13 @@ class ExecTransport:
     async def _start(self, command: Command, process: _Process) -> _Process:
         argv = (*self._prefix, *command.argv)
         loop = asyncio.get_running_loop()
+        starting = asyncio.ensure_future(loop.subprocess_exec(lambda: process, *argv, start_new_session=True))
         try:
-            await loop.subprocess_exec(lambda: process, *argv, start_new_session=True)
+            await _in_full(starting)
+        except asyncio.CancelledError:
+            if process.started:
+                await process.end()
+            raise
         except FileNotFoundError as error:
             raise RouterError(f"{argv[0]} is not installed here", ErrorKind.NOT_FOUND) from error
         except (OSError, ValueError) as error:
@@ -59,11 +64,29 @@ class ExecTransport:
         return process
 
 
+async def _in_full(task: asyncio.Task[Any]) -> None:
+    """Wait for a task; a cancellation meanwhile is raised once the task is done.
+
+    When asyncio is cancelled while it starts a process, it kills the leader alone and then waits for all who
+    hold its pipes, such as the leader's children.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled from task.exception()
+    task.result()
+
+
 class _Process(asyncio.SubprocessProtocol):
     """A running command. asyncio's own Process cannot be waited for while unread output fills a pipe."""
 
     def __init__(self, limit: OutputLimit) -> None:
         loop = asyncio.get_running_loop()
+        self.started = False
         self.finished: asyncio.Future[None] = loop.create_future()  # exited, and all output is here
         self._exited: asyncio.Future[None] = loop.create_future()
         self._output = {STDOUT: bytearray(), STDERR: bytearray()}
@@ -71,6 +94,7 @@ class _Process(asyncio.SubprocessProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.SubprocessTransport", transport)
+        self.started = True
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if self.finished.done():
