@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from exporter.coverage import flows_needed
 from exporter.evidence import Hop
 from exporter.pathmap import PathMap
-from exporter.rounds import Round, Sent, result
+from exporter.rounds import Round, Senses, Sent, result
 from exporter.steering import MIN_COMPARISONS, Agreement, Choice, Means, Method, choose
 from exporter.verdicts import PathResult
-from probes.model import Outcome
 from probes.ports import Source
 
 _MAP_LIFETIME = 300.0  # seconds; a router that restarts hashes anew though its next hops look the same
@@ -30,20 +29,6 @@ _ENOUGH_FLOWS = 4  # known flows of a path at which learning stops
 _T = TypeVar("_T")
 
 
-class Senses(Protocol):
-    """What a round needs from outside: time, one probe, the node that an answer names, and the oracle."""
-
-    def now(self) -> float: ...
-
-    async def probe(self, source: Source) -> Outcome: ...
-
-    def named(self, outcome: Outcome) -> str | None: ...
-
-    async def ask_oracle(self, sources: Sequence[Source]) -> Mapping[Source, str]: ...
-
-    async def pause(self, seconds: float) -> None: ...
-
-
 @dataclass(slots=True)
 class Endpoint:
     """What is remembered of an endpoint from one round to the next."""
@@ -55,6 +40,7 @@ class Endpoint:
     failing: frozenset[str] = frozenset()  # paths on which everything failed in the last round
     asked: int = 0  # questions to the oracle since the map was last begun
     compared_at: float = float("-inf")  # when a disbelieved oracle was last given another chance
+    silent_until: float = float("-inf")  # until when an oracle that gave no answer is left alone
 
     async def round(self, hops: Sequence[Hop], means: Means, oracle: Agreement, senses: Senses) -> Round:
         """Probe every next hop in `hops` (at least one) on flows known to take it."""
@@ -85,7 +71,9 @@ class _Run:
         self._oracle_checks: list[bool] = []
         self._memory_checks: list[bool] = []
         self._no_flow: dict[str, str] = {}
-        self._choice = choose(means, oracle)
+        if endpoint.silent_until > self._started:
+            self._means = replace(means, has_oracle=False)
+        self._choice = choose(self._means, oracle)
         self._moved = False  # next hops changed and changed back while the round ran
 
     async def go(self) -> Round:
@@ -94,6 +82,7 @@ class _Run:
             self._learn_single()
         elif self._choice.method is Method.ORACLE:
             await self._learn_from_oracle()
+            self._do_without_silent_oracle()
         if self._choice.method is not Method.NONE:
             await self._each(self._probe_path, self._vias)
             await self._look_again()
@@ -156,6 +145,16 @@ class _Run:
                     "of all flows that the router was asked about none takes it; "
                     "if it hashes on addresses only, give source_addresses"
                 )
+
+    def _do_without_silent_oracle(self) -> None:
+        if any(self._map.sources(via) for via in self._vias):
+            return
+        self._endpoint.silent_until = self._senses.now() + _MAP_LIFETIME
+        self._means = replace(self._means, has_oracle=False)
+        self._choice = choose(self._means, self._oracle)
+        self._endpoint.method = self._choice.method
+        if self._choice.method is not Method.NONE:
+            self._no_flow.clear()
 
     def _thin(self) -> bool:
         return any(len(self._map.sources(via)) < max(2, self._map.limit // 2) for via in self._vias)

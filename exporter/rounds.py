@@ -1,15 +1,30 @@
-"""What one round of probes against an endpoint came to. Pure values."""
+"""What one round of probes against an endpoint needs from outside, and what it came to. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from exporter.pathmap import Basis
 from exporter.steering import Choice
 from exporter.verdicts import PathResult
 from probes.model import Outcome
 from probes.ports import Source
+
+
+class Senses(Protocol):
+    """What a round needs from outside: time, one probe, the node that an answer names, and the oracle."""
+
+    def now(self) -> float: ...
+
+    async def probe(self, source: Source) -> Outcome: ...
+
+    def named(self, outcome: Outcome) -> str | None: ...
+
+    async def ask_oracle(self, sources: Sequence[Source]) -> Mapping[Source, str]: ...
+
+    async def pause(self, seconds: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ VIP = "203.0.113.22"
 @dataclass(slots=True)
 class Network:
     """`broken`: via -> how it fails. `hashing`: five-tuple, addresses or random. `oracle`: honest, lying,
-    constant, or none. `moves_after`: probes after which the router hashes anew. `conflicts`: local ports in use.
+    constant, mute (there, without an answer) or none. `moves_after`: probes after which the router hashes
+    anew. `conflicts`: local ports in use.
     """
 
     vias: Sequence[str]
@@ -74,7 +75,7 @@ class Network:
 
     async def ask_oracle(self, sources: Sequence[Source]) -> Mapping[Source, str]:
         self.asked += 1
-        if self.oracle == "none":
+        if self.oracle in ("none", "mute"):
             return {}
         if self.oracle == "constant":
             return dict.fromkeys(sources, self.vias[0])
