@@ -163,8 +163,12 @@ def _of_probes(path: PathFacts, *, everything_fails: bool, only_path: bool) -> V
 
 
 def summarize(verdicts: Iterable[Verdict]) -> Summary:
-    """`ok` when every path is, `unreachable` when none is (no path at all included), else `degraded`."""
-    good = [verdict is Verdict.OK for verdict in verdicts]
-    if good and all(good):
+    """`ok` when every path is, `unreachable` when each is known not to be (or there is none), else `degraded`.
+
+    What was not proven, because the router cannot be asked or no flow could be found, makes nobody unreachable.
+    """
+    found = list(verdicts)
+    if found and all(verdict is Verdict.OK for verdict in found):
         return Summary.OK
-    return Summary.DEGRADED if any(good) else Summary.UNREACHABLE
+    unproven = (Verdict.OK, Verdict.UNVERIFIED, Verdict.ROUTER_UNKNOWN)
+    return Summary.DEGRADED if any(verdict in unproven for verdict in found) else Summary.UNREACHABLE

@@ -163,6 +163,10 @@ def test_one_verdict_for_each_path_in_whatever_order(case: dict[str, Any], rando
 
 @given(st.lists(st.sampled_from(list(Verdict))))
 def test_summaries(verdicts: list[Verdict]) -> None:
-    good = sum(verdict is Verdict.OK for verdict in verdicts)
-    expected = Summary.UNREACHABLE if not good else Summary.OK if good == len(verdicts) else Summary.DEGRADED
-    assert summarize(verdicts) is expected
+    down = [verdict not in (Verdict.OK, Verdict.UNVERIFIED, Verdict.ROUTER_UNKNOWN) for verdict in verdicts]
+    if all(down):
+        assert summarize(verdicts) is Summary.UNREACHABLE
+    elif set(verdicts) == {Verdict.OK}:
+        assert summarize(verdicts) is Summary.OK
+    else:
+        assert summarize(verdicts) is Summary.DEGRADED
