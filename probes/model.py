@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,3 @@ class Request:
     host: str  # as configured: goes into Host and SNI
     timeout_seconds: float
     identity: Identity | None = None
-
-
-Prober = Callable[[Request, Any], Awaitable[Outcome]]
-"""`await probe(request, module)`: never raises for what the network does; cancellation passes through."""

@@ -39,15 +39,6 @@ PROBERS: Mapping[str, type[Prober]] = MappingProxyType({"http": HttpProber, "ssh
 NOT_YET = frozenset({"dns", "grpc", "icmp", "tcp"})  # blackbox_exporter's other probers
 
 
-def module_model(prober: str) -> type[BaseModel]:
-    """The schema of a prober's section. Raises ValueError for a prober that is unknown or not there yet."""
-    if prober in NOT_YET:
-        raise ValueError(f"prober {prober} is known to blackbox_exporter, not supported yet")
-    if prober not in PROBERS:
-        raise ValueError(f"unknown prober {prober}, expected one of: {', '.join(sorted(PROBERS))}")
-    return PROBERS[prober].module
-
-
 class Probers:
     """All probers, opened and closed together; `version` goes into what they send."""
 
