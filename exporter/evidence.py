@@ -145,12 +145,16 @@ def _preference(session: Session, family: int) -> tuple[bool, bool, bool]:
 
 
 def _usual_remote_as(snapshot: Snapshot) -> int | None:
-    """The AS number of most neighbors that work, else of most neighbors, else the router's own."""
+    """The AS number of most neighbors that work, else of most neighbors; the router's own if it has none.
+
+    None where no number is that of the majority: nodes with an AS each.
+    """
     sessions = snapshot.sessions or ()
     for group in ([one for one in sessions if one.state is SessionState.ESTABLISHED], list(sessions)):
         numbers = [session.remote_as for session in group if session.remote_as]
         if numbers:
-            return max(sorted(set(numbers)), key=numbers.count)
+            usual = max(sorted(set(numbers)), key=numbers.count)
+            return usual if 2 * numbers.count(usual) > len(numbers) else None
     return snapshot.local_as
 
 

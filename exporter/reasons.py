@@ -56,13 +56,15 @@ def cure(verdict: Verdict, path: PathFacts, setting: Setting) -> Cure | None:
         return None
     session = path.evidence.session
     remote_as = view.usual_remote_as
+    # A session tells whether it is internal; the AS that it should have is that of the other nodes.
+    seen_as = session.remote_as if session is not None and verdict is not Verdict.SESSION_DOWN else remote_as
     facts = RemedyFacts(
         local_as=view.snapshot.local_as,
         neighbor=session.address if session is not None else path.evidence.node.address,
         remote_as=remote_as,
         family=family_of(setting.vip),
         paths=setting.expected_paths,
-        internal=remote_as is None or remote_as == view.snapshot.local_as,
+        internal=seen_as is None or seen_as == view.snapshot.local_as,
     )
     return Cure(view.snapshot.platform, kind, facts)
 
@@ -73,7 +75,8 @@ def _kind_of_cure(verdict: Verdict, path: PathFacts) -> RemedyKind | None:
     if path.evidence is None:
         return None
     if verdict is Verdict.ROUTE_FILTERED:
-        return RemedyKind.ROUTE_FILTERED
+        unread = path.evidence.session is not None and path.evidence.session.policy_missing
+        return RemedyKind.POLICY_MISSING if unread else RemedyKind.ROUTE_FILTERED
     if verdict is Verdict.ROUTE_UNUSED:
         return next((route.mended_by for route in path.evidence.routes or () if route.mended_by), None)
     session = path.evidence.session

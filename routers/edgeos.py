@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
-    """The commands that mend a fault, from `configure` to `save`."""
+    """The commands that mend a fault, from `configure` to `save`; None where EdgeOS does not know the fault."""
     local = facts.local_as if facts.local_as is not None else "<AS of the router>"
     remote = facts.remote_as if facts.remote_as is not None else "<AS of the node>"
     bgp = f"protocols bgp {local}"
@@ -30,4 +30,6 @@ def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
         RemedyKind.PATH_LIMIT: (f"set {bgp} maximum-paths {peering} {facts.paths or '<number of nodes>'}",),
         RemedyKind.AS_PATH_RELAX: (f"set {bgp} parameters bestpath as-path multipath-relax",),
     }
+    if kind not in lines:
+        return None
     return "\n".join(("configure", *lines[kind], "commit ; save"))

@@ -115,6 +115,7 @@ def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
         RemedyKind.SESSION_WRONG_AS: (f"{neighbor} remote-as {remote}",),
         RemedyKind.SESSION_PASSWORD: (f"{neighbor} password <the password set on the node>",),
         RemedyKind.ROUTE_FILTERED: (*in_family, f"no {neighbor} route-map <name of the import policy> in"),
+        RemedyKind.POLICY_MISSING: (*in_family, f"{neighbor} route-map FROM-NODES in"),
         RemedyKind.PATH_LIMIT: (
             *in_family,
             f"maximum-paths {'ibgp ' if facts.internal else ''}{facts.paths or '<number of nodes>'}",
@@ -122,7 +123,8 @@ def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
         RemedyKind.AS_PATH_RELAX: ("bgp bestpath as-path multipath-relax",),
     }
     local = facts.local_as if facts.local_as is not None else "<AS of the router>"
-    return "\n".join(("configure terminal", f"router bgp {local}", *lines[kind], "end", "write memory"))
+    policy = ("route-map FROM-NODES permit 10", "exit") if kind is RemedyKind.POLICY_MISSING else ()
+    return "\n".join(("configure terminal", *policy, f"router bgp {local}", *lines[kind], "end", "write memory"))
 
 
 def _unique(addresses: Iterable[str]) -> tuple[str, ...]:

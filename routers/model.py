@@ -207,6 +207,7 @@ class RemedyKind(StrEnum):
     SESSION_WRONG_AS = "session_wrong_as"
     SESSION_PASSWORD = "session_password"  # noqa: S105  (a kind of fault, no secret)
     ROUTE_FILTERED = "route_filtered"
+    POLICY_MISSING = "policy_missing"  # RFC 8212
     PATH_LIMIT = "path_limit"
     AS_PATH_RELAX = "as_path_relax"
 

@@ -73,4 +73,11 @@ def test_bird() -> None:
 @pytest.mark.parametrize("kind", list(RemedyKind))
 def test_every_fault_of_frr_and_edgeos_has_a_remedy(kind: RemedyKind) -> None:
     assert frr.remedy(kind, UNKNOWN)
-    assert edgeos.remedy(kind, UNKNOWN)
+    # EdgeOS is older than RFC 8212 and lets routes in without a policy.
+    assert bool(edgeos.remedy(kind, UNKNOWN)) is (kind is not RemedyKind.POLICY_MISSING)
+
+
+def test_a_policy_is_made_before_it_is_named() -> None:
+    typed = (frr.remedy(RemedyKind.POLICY_MISSING, FACTS) or "").splitlines()
+    assert typed.index("route-map FROM-NODES permit 10") < typed.index("router bgp 64512")
+    assert "neighbor 10.0.0.13 route-map FROM-NODES in" in typed
