@@ -17,11 +17,12 @@ from exporter.status import (
     DurationStatus,
     Event,
     NodeStatus,
+    PathStatus,
     RouterStatus,
     Status,
     Tally,
     TargetStatus,
-    counts,
+    relevant,
 )
 from exporter.steering import Agreement
 from exporter.verdicts import PathResult, Summary, Verdict, summarize
@@ -172,18 +173,18 @@ class Board:
                 )
 
     def _node_statuses(self, expected: Expected, targets: Sequence[TargetStatus], now: float) -> tuple[NodeStatus, ...]:
-        verdicts: dict[str, list[Verdict]] = {name: [] for name in expected.nodes}
+        paths: dict[str, list[PathStatus]] = {name: [] for name in expected.nodes}
         reached: dict[str, float] = {}
         for target in targets:
             for path in target.paths:
-                if path.node is None or not path.expected or not counts(path):
+                if path.node not in paths or not path.expected:
                     continue
-                verdicts.setdefault(path.node, []).append(path.verdict)
+                paths[path.node].append(path)
                 last = path.tally.last_success
                 if last is not None:
                     reached[path.node] = max(last, reached.get(path.node, last))
         for name, node in expected.nodes.items():
-            own = verdicts[name]
+            own = [path.verdict for path in relevant(paths[name])]
             # A node that no target expects has nothing that could be unreachable.
             verdict = summarize(own) if own else Summary.OK
             before = self._nodes.get(name)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from exporter import reasons
 from exporter.evidence import Evidence, RouterView, VipEvidence, of_vip
 from exporter.expected import Expected, Target
-from exporter.status import PathStatus, Tally, TargetStatus, VipStatus, counts
+from exporter.status import PathStatus, Tally, TargetStatus, VipStatus, relevant
 from exporter.verdicts import PathFacts, PathResult, Verdict, judge, summarize
 
 
@@ -72,7 +72,7 @@ def conclude(
         address=target.address,
         port=target.port,
         vips=target.vips,
-        verdict=summarize(path.verdict for path in paths if counts(path)),
+        verdict=summarize(path.verdict for path in relevant(paths)),
         paths=tuple(paths),
         stages=tuple(stages),
         dns_success=dns_success,

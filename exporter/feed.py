@@ -34,7 +34,7 @@ class RouterFeed:
         """Take a snapshot. True if there is a new one, else `error` says why not (and the old one stays)."""
         begun = time.monotonic()
         try:
-            self.snapshot = await take_snapshot(
+            snapshot = await take_snapshot(
                 self.config.name,
                 self.platform,
                 self._connected(),
@@ -42,7 +42,7 @@ class RouterFeed:
                 time.time,
                 timeout_seconds=_QUERY_SECONDS,
             )
-            self.error = None
+            self.snapshot, self.error = _telling(snapshot), None
         except (RouterError, OSError, ValueError) as error:
             self.error = str(error)
             return False
@@ -83,6 +83,13 @@ class RouterFeed:
         if self._transport is None:
             self._transport = _transport(self.config)
         return self._transport
+
+
+def _telling(snapshot: Snapshot) -> Snapshot:
+    """The snapshot. Raises ValueError if nothing in it was answered."""
+    if snapshot.sessions is None and not snapshot.routes and not snapshot.fib:
+        raise ValueError("; ".join(snapshot.problems) or "it told nothing")
+    return snapshot
 
 
 def _transport(config: Router) -> Transport:

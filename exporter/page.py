@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from html import escape
 
 from exporter.durations import format_duration
-from exporter.status import NodeStatus, PathStatus, RouterStatus, Status, TargetStatus, counts
+from exporter.status import NodeStatus, PathStatus, RouterStatus, Status, TargetStatus, relevant
 from exporter.verdicts import Summary, Verdict
 
 _REFRESH_SECONDS = 5
@@ -35,7 +35,7 @@ a{color:inherit}footer{padding:24px 20px;color:var(--dim)}
 
 def render(status: Status, prefix: str, ready: bool) -> str:
     """The whole page; `prefix` stands before the links to the exporter's own paths."""
-    wrong = [path for path in status.paths if path.verdict is not Verdict.OK and counts(path)]
+    wrong = [path for path in relevant(status.paths) if path.verdict is not Verdict.OK]
     body = [
         _headline(status, ready),
         *(_problem(group, status.generated_at) for group in _grouped(wrong)),

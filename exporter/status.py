@@ -164,13 +164,18 @@ class Status:
 
     @property
     def all_ok(self) -> bool:
-        """No path is anything but ok; what is only unproven on a router beside the flows' way is left out."""
-        return all(path.verdict is Verdict.OK for path in self.paths if counts(path))
+        """Every target is ok: it has addresses, and each path that counts was proven."""
+        return all(target.verdict is Summary.OK for target in self.targets)
 
 
-def counts(path: PathStatus) -> bool:
-    """Whether a path's verdict counts for its node and target: a router beside the way proves nothing good."""
-    return path.crossed or path.verdict is not Verdict.UNVERIFIED
+def relevant(paths: Iterable[PathStatus]) -> list[PathStatus]:
+    """The paths that count for their node or target: all, or those of the routers on the way, where there are some.
+
+    A router beside the way proves nothing good; what its tables show to be wrong counts nevertheless.
+    """
+    found = list(paths)
+    counted = [path for path in found if path.crossed or path.verdict is not Verdict.UNVERIFIED]
+    return counted or found
 
 
 def to_json(status: Status) -> dict[str, Any]:

@@ -24,7 +24,7 @@ WEB = {("web", "leviathan1"), ("web", "leviathan2"), ("web", "leviathan3")}
 
 @pytest.fixture(scope="module")
 def chain() -> Iterator[Rehearsal]:
-    name = "badinput"
+    name = f"badinput-{os.getpid() % 100000}"
     commands.up(name)
     try:
         yield Rehearsal(name, "", config_of(name, "ssh"))

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from exporter.configfile import loads
 from exporter.feed import RouterFeed
 from exporter.monitor import Monitor
+from exporter.names import Names
 from probes.model import Failure, Outcome, Request
 from probes.table import Probers
 from routers.model import FibEntry, NextHop, OracleFlow, Query, Route, Session, SessionState, Snapshot
@@ -187,3 +188,42 @@ async def test_another_configuration_in_mid_round(monitor: Monitor, probers: Fak
     assert [path.target for path in monitor.status().paths] == ["www", "www"]
     assert verdicts(monitor) == {"leviathan1": "ok", "leviathan2": "ok"}
     await monitor.round("web")
+
+
+async def test_a_name_without_an_address_is_not_ok(probers: FakeProbers, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refresh(_names: Names, _hosts: Sequence[str], _now: float) -> bool:
+        await asyncio.sleep(0)
+        return False
+
+    monkeypatch.setattr(Names, "refresh", refresh)
+    target = "{name: www, address: www.example.org, port: 80, module: http_2xx}"
+    monitor = Monitor(loads(FILE.replace("targets: [", f"targets: [{target}, ")), probers, "test")
+    await monitor.full_round()
+    status = monitor.status()
+    assert {target.name: target.verdict.value for target in status.targets} == {"web": "ok", "www": "unreachable"}
+    assert not status.all_ok
+
+
+async def test_of_two_routers_none_known_to_be_on_the_way(
+    probers: FakeProbers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their tables are sound and nothing is proven: neither ok nor unreachable."""
+    monkeypatch.setattr("exporter.local.gateway_to", lambda _vip: None)
+    second = "{name: core, platform: frr, exec: {prefix: []}}"
+    monitor = Monitor(loads(FILE.replace("routers: [", f"routers: [{second}, ")), probers, "test")
+    await monitor.full_round()
+    status = monitor.status()
+    assert {path.verdict.value for path in status.paths} == {"unverified"}
+    assert {node.verdict.value for node in status.nodes} == {"degraded"}
+    assert {target.verdict.value for target in status.targets} == {"degraded"}
+    assert not status.all_ok
+
+
+async def test_a_router_that_tells_nothing_is_not_up() -> None:
+    text = FILE.replace("exec: {prefix: []}", "exec: {prefix: [/bin/false]}")
+    feed = RouterFeed(loads(text).routers[0])
+    assert not await feed.poll(Query((VIP,), tuple(NODES)))
+    assert feed.snapshot is None
+    assert "exit status 1" in (feed.error or "")
+    assert feed.trouble(time.time()) == feed.error
+    await feed.close()
