@@ -17,7 +17,10 @@ import yaml
 from lab import commands
 from tests.chain.rehearsal import Rehearsal, config_of
 
-pytestmark = pytest.mark.lab
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(os.geteuid() != 0, reason="FRR's vtysh and the namespace of a pod are there for root only"),
+]
 
 WEB = {("web", "leviathan1"), ("web", "leviathan2"), ("web", "leviathan3")}
 

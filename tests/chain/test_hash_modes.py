@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from lab import commands
@@ -11,7 +13,7 @@ from tests.chain.rehearsal import rehearsal
 pytestmark = pytest.mark.lab
 
 WEB = ("web", "web-v6")
-ROUTER: RouterKind = "frr"
+ROUTER: RouterKind = "frr" if os.geteuid() == 0 else "bird"
 
 
 def test_addresses_only() -> None:
