@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from exporter.conclude import Exercise, Standpoint, Surroundings, conclude
 from exporter.evidence import RouterView
@@ -24,7 +24,7 @@ from exporter.status import (
     TargetStatus,
     relevant,
 )
-from exporter.steering import Agreement
+from exporter.steering import Agreement, Method
 from exporter.verdicts import PathResult, Summary, Verdict, summarize
 from routers.model import Session
 
@@ -34,12 +34,15 @@ _Place = tuple[str, str, str]
 
 @dataclass(slots=True)
 class _Held:
-    """What the confirmed rounds of one endpoint left, by via."""
+    """What the rounds of one endpoint left, by via. `blind` are results that no router's word confirmed: they say
+    up or down while the router cannot be asked, and prove nothing once it can.
+    """
 
-    results: dict[str, PathResult]
-    no_flow: Mapping[str, str]
-    method: str
-    tallies: dict[str, Tally]
+    results: dict[str, PathResult] = field(default_factory=dict)
+    blind: Mapping[str, PathResult] = field(default_factory=dict)
+    no_flow: Mapping[str, str] = field(default_factory=dict)
+    method: str = Method.NONE
+    tallies: dict[str, Tally] = field(default_factory=dict)
 
 
 class Board:
@@ -58,22 +61,29 @@ class Board:
         self._duration_sums: dict[tuple[str, str], float] = {}
         self._last_round: float | None = None
 
-    def commit(self, place: _Place, finished: Round, prober: str) -> None:
-        """A confirmed round replaces what was known of its endpoint's next hops."""
-        held = self._held.setdefault(place, _Held({}, {}, finished.choice.method, {}))
+    def commit(self, place: _Place, finished: Round, prober: str, nodes: Collection[str], *, confirmed: bool) -> None:
+        """A confirmed round replaces what was known of its endpoint's next hops; `nodes` are the expected ones."""
+        held = self._held.setdefault(place, _Held())
         vias = {via for via, _ in finished.basis} | set(finished.results)
-        kept = {via: result for via, result in held.results.items() if via in vias}
-        held.results = {**kept, **finished.results}
+        if confirmed:
+            kept = {via: result for via, result in held.results.items() if via in vias}
+            held.results = {**kept, **finished.results}
+            held.blind = {}
+        else:
+            held.blind = finished.results
         held.no_flow = finished.no_flow
         held.method = finished.choice.method
+        held.tallies = {via: tally for via, tally in held.tallies.items() if via in vias or via in nodes}
         for via, result in finished.results.items():
             held.tallies[via] = held.tallies.get(via, Tally()).after(result)
-            self._observe(via, prober, result)
+            if via in nodes:
+                self._observe(via, prober, result)
 
     def forget(self, place: _Place) -> None:
         """The router forwards this VIP nowhere: no flow exercises anything. Counters stay."""
         if place in self._held:
             self._held[place].results = {}
+            self._held[place].blind = {}
 
     def keep(self, places: Collection[_Place], expected: Expected) -> None:
         """Drop everything that is not expected any more, so that its series disappear."""
@@ -84,12 +94,16 @@ class Board:
         self._durations = {key: value for key, value in self._durations.items() if key[0] in expected.nodes}
         self.direct = {name: alive for name, alive in self.direct.items() if name in expected.nodes}
 
-    def exercise(self, place: _Place, oldest: float) -> Exercise:
-        """The results of an endpoint that are not older than `oldest` (seconds since the epoch)."""
+    def exercise(self, place: _Place, oldest: float, *, blind: bool) -> Exercise:
+        """The results of an endpoint that are not older than `oldest` (seconds since the epoch).
+
+        `blind`, while the router cannot be asked: those that nothing confirmed as well.
+        """
         held = self._held.get(place)
         if held is None:
             return Exercise()
-        fresh = {via: result for via, result in held.results.items() if result.at >= oldest}
+        results = {**held.results, **held.blind} if blind else held.results
+        fresh = {via: result for via, result in results.items() if result.at >= oldest}
         return Exercise(fresh, held.no_flow, held.method, dict(held.tallies))
 
     def judge(

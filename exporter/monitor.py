@@ -24,7 +24,7 @@ from exporter.expected import Expected, from_config
 from exporter.feed import RouterFeed
 from exporter.local import crosses, local_source
 from exporter.names import Names
-from exporter.pathmap import PathMap
+from exporter.pathmap import Basis, PathMap
 from exporter.rounds import Round
 from exporter.status import Status
 from exporter.steering import Agreement, Means
@@ -137,7 +137,7 @@ class Monitor:
                 if finished is None:
                     self.board.forget(job.place)
                 elif job.evidence is None:
-                    self._commit(job.place, finished)
+                    self._commit(job.place, finished, confirmed=False)
                 else:
                     self._pending.setdefault(job.place, deque(maxlen=_MOST_PENDING)).append(finished)
             self.board.round_ended(time.time())
@@ -255,24 +255,30 @@ class Monitor:
         for place, waiting in self._pending.items():
             if place[0] != router:
                 continue
-            while waiting and (not usable or waiting[0].ended <= self.views[router].snapshot.taken_at):
+            while waiting and not usable:
+                self._commit(place, waiting.popleft(), confirmed=False)
+            basis = self._basis(place) if waiting else None
+            # Without an answer on this VIP its rounds go on waiting.
+            while basis is not None and waiting and waiting[0].ended <= self.views[router].snapshot.taken_at:
                 finished = waiting.popleft()
-                if not usable or self._still_holds(place, finished):
-                    self._commit(place, finished)
+                if finished.basis == basis:
+                    self._commit(place, finished, confirmed=True)
                 else:
                     again.append(place[1])
         return again
 
-    def _still_holds(self, place: _PLACE, finished: Round) -> bool:
-        """Whether the router's newest snapshot shows the next hops that the round was made for."""
+    def _basis(self, place: _PLACE) -> Basis | None:
+        """The next hops of an endpoint in the router's newest snapshot; None if it did not tell."""
         router, name, vip = place
         hops = of_vip(self.views[router], self._expected, self._expected.targets[name], vip).hops
-        return hops is None or tuple((hop.via, hop.weight) for hop in hops) == finished.basis
+        return None if hops is None else tuple((hop.via, hop.weight) for hop in hops)
 
-    def _commit(self, place: _PLACE, finished: Round) -> None:
-        self._trust(place[0], place[2]).record(finished.oracle_checks)
-        self.endpoints[place].memory.record(finished.memory_checks)
-        self.board.commit(place, finished, self.config.modules[self._targets[place[1]].module].prober)
+    def _commit(self, place: _PLACE, finished: Round, *, confirmed: bool) -> None:
+        if confirmed:
+            self._trust(place[0], place[2]).record(finished.oracle_checks)
+            self.endpoints[place].memory.record(finished.memory_checks)
+        prober = self.config.modules[self._targets[place[1]].module].prober
+        self.board.commit(place, finished, prober, self._expected.nodes, confirmed=confirmed)
 
     def _judge(self, name: str) -> None:
         target = self._expected.targets.get(name)
@@ -285,10 +291,14 @@ class Monitor:
             Standpoint(
                 router=router,
                 view=self.views.get(router),
-                trouble=feed.trouble(now),
+                trouble=(trouble := feed.trouble(now)),
                 crossed=all(self._crosses(feed, vip) for vip in target.vips),
                 exercises={
-                    vip: self.board.exercise((router, name, vip), now - feed.confirmed_within - 4 * round_seconds)
+                    vip: self.board.exercise(
+                        (router, name, vip),
+                        now - feed.confirmed_within - 4 * round_seconds,
+                        blind=trouble is not None or vip not in self.views[router].snapshot.fib,
+                    )
                     for vip in target.vips
                 },
             )

@@ -48,6 +48,8 @@ def commit(board: Board, place: tuple[str, str, str], results: Mapping[str, Path
             sent=(),
         ),
         "http",
+        ("leviathan1", "leviathan2", "leviathan3"),
+        confirmed=True,
     )
 
 
@@ -66,7 +68,9 @@ def run(board: Board, world: World, now: float = NOW) -> Status:
         points = [
             replace(
                 point,
-                exercises={vip: board.exercise((point.router, target.name, vip), now - 60) for vip in target.vips},
+                exercises={
+                    vip: board.exercise((point.router, target.name, vip), now - 60, blind=False) for vip in target.vips
+                },
             )
             for point in world.standpoints
         ]

@@ -93,7 +93,7 @@ def test_results_of_next_hops_that_are_gone_are_dropped_and_counters_kept() -> N
     run(board, build({}), NOW)
     results = build({}).standpoints[0].exercises[PLACE[2]].results
     commit(board, PLACE, {"leviathan1": results["leviathan1"]})
-    exercise = board.exercise(PLACE, 0)
+    exercise = board.exercise(PLACE, 0, blind=False)
     assert set(exercise.results) == {"leviathan1"}
     assert set(exercise.tallies) == {"leviathan1", "leviathan2", "leviathan3"}
 
@@ -101,9 +101,9 @@ def test_results_of_next_hops_that_are_gone_are_dropped_and_counters_kept() -> N
 def test_old_results_prove_nothing() -> None:
     board = Board("test")
     run(board, build({}), NOW)
-    assert set(board.exercise(PLACE, NOW).results) == {"leviathan1", "leviathan2", "leviathan3"}
-    assert board.exercise(PLACE, NOW + 1).results == {}
-    assert board.exercise(("edge", "other", "203.0.113.9"), 0).results == {}
+    assert set(board.exercise(PLACE, NOW, blind=False).results) == {"leviathan1", "leviathan2", "leviathan3"}
+    assert board.exercise(PLACE, NOW + 1, blind=False).results == {}
+    assert board.exercise(("edge", "other", "203.0.113.9"), 0, blind=False).results == {}
 
 
 def test_forget() -> None:
@@ -111,8 +111,8 @@ def test_forget() -> None:
     run(board, build({}), NOW)
     board.forget(PLACE)
     board.forget(("edge", "nobody", "203.0.113.9"))
-    assert board.exercise(PLACE, 0).results == {}
-    assert board.exercise(PLACE, 0).tallies["leviathan1"].probes == 1
+    assert board.exercise(PLACE, 0, blind=False).results == {}
+    assert board.exercise(PLACE, 0, blind=False).tallies["leviathan1"].probes == 1
 
 
 def test_keep_drops_what_is_not_expected_any_more() -> None:
@@ -125,7 +125,7 @@ def test_keep_drops_what_is_not_expected_any_more() -> None:
     assert [node.name for node in status.nodes] == ["leviathan1"]
     assert [one.node for one in status.durations] == ["leviathan1"]
     assert set(board.direct) == {"leviathan1"}
-    assert board.exercise(("edge", "gitea-ssh", "203.0.113.22"), 0).results == {}
+    assert board.exercise(("edge", "gitea-ssh", "203.0.113.22"), 0, blind=False).results == {}
 
 
 def test_a_status_does_not_change_afterwards() -> None:

@@ -177,6 +177,42 @@ async def test_a_router_that_falls_silent(monitor: Monitor, router: Router) -> N
     assert all(path.result is not None and path.result.success for path in paths)
 
 
+async def test_what_was_seen_blind_proves_nothing_when_the_router_is_back(monitor: Monitor, router: Router) -> None:
+    """Meanwhile its next hops are others: flows of the old map say nothing of them."""
+    router.hops = ["10.0.0.11"]
+    await monitor.full_round()
+    assert verdicts(monitor) == {"leviathan1": "ok", "leviathan2": "route_missing"}
+    feed = monitor.feeds["edge"]
+    assert feed.snapshot is not None
+    feed.snapshot = replace(feed.snapshot, taken_at=time.time() - 3600)
+    router.error = "edge does not answer"
+    router.hops = list(NODES)
+    for _ in range(3):
+        await monitor.round("web")
+    assert set(verdicts(monitor).values()) == {"router_unknown"}
+    router.error = None
+    await monitor.poll("edge")
+    assert verdicts(monitor)["leviathan2"] == "unverified"
+    await monitor.round("web")
+    await monitor.poll("edge")
+    assert verdicts(monitor) == {"leviathan1": "ok", "leviathan2": "ok"}
+
+
+async def test_a_round_waits_while_the_router_does_not_tell_of_its_vip(
+    monitor: Monitor, router: Router, probers: FakeProbers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await monitor.full_round()
+    probers.broken = {"leviathan2"}
+    await monitor.round("web")
+    whole = router.snapshot
+    monkeypatch.setattr(router, "snapshot", lambda: replace(whole(), fib={}))
+    await monitor.poll("edge")
+    assert set(verdicts(monitor).values()) == {"router_unknown"}
+    monkeypatch.setattr(router, "snapshot", whole)
+    await monitor.poll("edge")
+    assert verdicts(monitor) == {"leviathan1": "ok", "leviathan2": "blackhole"}
+
+
 async def test_another_configuration_in_mid_round(monitor: Monitor, probers: FakeProbers) -> None:
     await monitor.full_round()
     other = loads(FILE.replace("name: web", "name: www").replace("15s", "20s"))
