@@ -79,6 +79,10 @@ class Board:
             if via in nodes:
                 self._observe(via, prober, result)
 
+    def is_blind(self, place: _Place) -> bool:
+        """Whether the newest results of an endpoint are some that nothing confirmed."""
+        return place in self._held and bool(self._held[place].blind)
+
     def forget(self, place: _Place) -> None:
         """The router forwards this VIP nowhere: no flow exercises anything. Counters stay."""
         if place in self._held:

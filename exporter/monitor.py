@@ -265,7 +265,13 @@ class Monitor:
                     self._commit(place, finished, confirmed=True)
                 else:
                     again.append(place[1])
+        if usable:
+            again += [place[1] for place in self.endpoints if place[0] == router and self._can_see_again(place)]
         return again
+
+    def _can_see_again(self, place: _PLACE) -> bool:
+        """Whether an endpoint was probed blind and the router tells of it now, so that it can be probed rightly."""
+        return self.board.is_blind(place) and not self._pending.get(place) and self._basis(place) is not None
 
     def _basis(self, place: _PLACE) -> Basis | None:
         """The next hops of an endpoint in the router's newest snapshot; None if it did not tell."""

@@ -196,7 +196,10 @@ async def test_what_was_seen_blind_proves_nothing_when_the_router_is_back(router
         ("leviathan2", "router_unknown"): True,
     }
     router.error = None
-    await monitor.poll("edge")
+    assert await monitor.poll("edge") == ["web"]  # to be probed again at once
+    assert verdicts(monitor) == {"leviathan1": "ok", "leviathan2": "blackhole"}
+    await monitor.round("web")
+    assert await monitor.poll("edge") == []
     assert verdicts(monitor) == {"leviathan1": "ok", "leviathan2": "blackhole"}
 
 
