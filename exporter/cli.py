@@ -17,9 +17,9 @@ from exporter.configfile import ConfigError, load
 from exporter.explain import show_explanation
 from exporter.log import FORMATS, LEVELS, set_up
 from exporter.monitor import Monitor
+from exporter.outside import Machine
 from exporter.serve import serve
 from exporter.status import Status, to_json
-from probes.table import Probers
 
 _T = TypeVar("_T")
 
@@ -193,14 +193,14 @@ async def _status(monitor: Monitor) -> Status:
 
 async def _look(config: Config, look: Callable[[Monitor], Awaitable[_T]]) -> _T:
     """One look at everything, with all that was opened closed again."""
-    probers = Probers(__version__)
-    await probers.open()
-    monitor = Monitor(config, probers, __version__)
+    machine = Machine(__version__)
+    await machine.open()
+    monitor = Monitor(config, machine, __version__)
     try:
         return await look(monitor)
     finally:
         await monitor.close()
-        await probers.close()
+        await machine.close()
 
 
 def _size(config: Config) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from exporter.config import Router
@@ -22,8 +22,10 @@ _SECRET_BYTES = 4096
 class RouterFeed:
     """Asks one router. Nothing here raises for what the router does: `error` says what went wrong."""
 
-    def __init__(self, config: Router) -> None:
+    def __init__(self, config: Router, now: Callable[[], float] = time.time) -> None:
+        """`now` tells the time in seconds since the epoch."""
         self.config = config
+        self._now = now
         self.platform = PLATFORMS[config.platform]
         self.snapshot: Snapshot | None = None
         self.error: str | None = None
@@ -39,7 +41,7 @@ class RouterFeed:
                 self.platform,
                 self._connected(),
                 query,
-                time.time,
+                self._now,
                 timeout_seconds=_QUERY_SECONDS,
             )
             self.snapshot, self.error = _telling(snapshot), None

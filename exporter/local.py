@@ -26,15 +26,14 @@ def local_source(vip: str) -> str | None:
         return canonical(str(probe.getsockname()[0]))
 
 
-def crosses(router: Router, others: bool, vip: str, addresses: frozenset[str]) -> bool:
-    """Whether the prober's flows to a VIP are known to pass this router; `addresses` are the router's own.
+def crosses(router: Router, others: bool, gateway: str | None, addresses: frozenset[str]) -> bool:
+    """Whether the prober's flows are known to pass this router; `addresses` are the router's own.
 
     The only router there is must be on the way. With `others`, it is the one that has the address of this
-    machine's gateway to the VIP; where none has, none is known to be.
+    machine's `gateway` to the VIP; where none has, none is known to be.
     """
     if not others:
         return True
-    gateway = gateway_to(vip)
     login = router.ssh.host if router.ssh is not None else None
     return gateway is not None and (gateway in addresses or gateway == login)
 

@@ -8,62 +8,45 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 from exporter.board import Board
 from exporter.conclude import Standpoint
-from exporter.config import Config, Module
-from exporter.config import Target as TargetConfig
+from exporter.config import Config
 from exporter.coverage import flows_per_path
 from exporter.endpoint import Endpoint
-from exporter.evidence import RouterView, VipEvidence, of_vip
+from exporter.evidence import RouterView, of_vip
 from exporter.expected import Expected, from_config
 from exporter.feed import RouterFeed
-from exporter.local import crosses, local_source
+from exporter.local import crosses
 from exporter.names import Names
+from exporter.outside import Outside
 from exporter.pathmap import Basis, PathMap
 from exporter.rounds import Round
+from exporter.senses import EndpointSenses, Job, Place
 from exporter.status import Status
 from exporter.steering import Agreement, Means
-from probes.direct import check_all
-from probes.flow import ephemeral_ports
-from probes.model import Flow, Identity, Outcome, Request
-from probes.ports import REST_SECONDS, Source, candidates
-from probes.table import Probers
-from routers.model import OracleFlow, Query, canonical, family_of
+from probes.ports import REST_SECONDS, candidates
+from routers.model import Query, family_of
 
 MAX_PROBES_AT_ONCE = 512
 _MOST_PENDING = 8  # rounds of one endpoint that wait for the router's next answer
-_PLACE = tuple[str, str, str]
-"""(router, target, vip): an endpoint behind one router."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """All that one endpoint's round needs to know of its surroundings."""
-
-    place: _PLACE
-    target: TargetConfig
-    module: Module
-    evidence: VipEvidence | None
 
 
 class Monitor:
     """Asks, probes and judges; everything published is `status()`."""
 
-    def __init__(self, config: Config, probers: Probers, version: str) -> None:
+    def __init__(self, config: Config, outside: Outside, version: str) -> None:
         self.config = config
+        self._outside = outside
         self.feeds: dict[str, RouterFeed] = {}
         self.views: dict[str, RouterView] = {}
         self.trust: dict[tuple[str, int], Agreement] = {}
-        self.endpoints: dict[_PLACE, Endpoint] = {}
+        self.endpoints: dict[Place, Endpoint] = {}
         self.board = Board(version)
-        self._probers = probers
         self._names = Names()
-        self._pending: dict[_PLACE, deque[Round]] = {}
+        self._pending: dict[Place, deque[Round]] = {}
         self._running: dict[str, asyncio.Lock] = {}
         self._slots = asyncio.Semaphore(MAX_PROBES_AT_ONCE)
         self._expected = Expected({}, {})
@@ -79,7 +62,7 @@ class Monitor:
         self.feeds = {
             router.name: old[router.name]
             if router.name in old and old[router.name].config == router
-            else RouterFeed(router)
+            else self._outside.feed(router)
             for router in config.routers
         }
         self.views = {name: view for name, view in self.views.items() if self.feeds.get(name) is old[name]}
@@ -93,11 +76,11 @@ class Monitor:
 
     def status(self) -> Status:
         """The immutable snapshot that everything published comes from."""
-        return self.board.status(self._expected, self.feeds, self.views, self.trust, time.time())
+        return self.board.status(self._expected, self.feeds, self.views, self.trust, self._outside.now())
 
     async def resolve(self) -> None:
         """Look up the targets that are given by name; an answer that fails leaves their last VIPs."""
-        if await self._names.refresh([target.address for target in self.config.targets], time.time()):
+        if await self._names.refresh([target.address for target in self.config.targets], self._outside.now()):
             self._expect()
 
     async def poll(self, name: str) -> list[str]:
@@ -120,7 +103,7 @@ class Monitor:
 
     async def check_nodes(self) -> None:
         """Make every node's direct check."""
-        results = await check_all(self._expected.owners, self.config.probing.timeout)
+        results = await self._outside.check(self._expected.owners, self.config.probing.timeout)
         self.board.direct = {
             name: _any_alive([results[address].alive for address in node.addresses])
             for name, node in self._expected.nodes.items()
@@ -140,7 +123,7 @@ class Monitor:
                     self._commit(job.place, finished, confirmed=False)
                 else:
                     self._pending.setdefault(job.place, deque(maxlen=_MOST_PENDING)).append(finished)
-            self.board.round_ended(time.time())
+            self.board.round_ended(self._outside.now())
             self._judge(name)
 
     async def full_round(self) -> None:
@@ -156,7 +139,9 @@ class Monitor:
         """One round of each target and the answer that confirms it; names those to be probed again."""
         await asyncio.gather(*(self.round(name) for name in names))
         # A router that did not answer a moment ago has nothing to confirm, and may hang.
-        return await self._poll_all(name for name, feed in self.feeds.items() if feed.trouble(time.time()) is None)
+        return await self._poll_all(
+            name for name, feed in self.feeds.items() if feed.trouble(self._outside.now()) is None
+        )
 
     def _needs_checked_oracle(self, name: str) -> bool:
         if self._targets[name].identity is not None:
@@ -184,33 +169,34 @@ class Monitor:
         self._pending = {place: found for place, found in self._pending.items() if place in places}
         self.board.keep(places, self._expected)
 
-    def _jobs(self, name: str) -> list[_Job]:
+    def _jobs(self, name: str) -> list[Job]:
         target = self._expected.targets[name]
         config = self._targets[name]
         module = self.config.modules[config.module]
-        jobs: list[_Job] = []
+        jobs: list[Job] = []
         for router, feed in self.feeds.items():
-            known = feed.trouble(time.time()) is None and router in self.views
+            known = feed.trouble(self._outside.now()) is None and router in self.views
             for vip in target.vips:
                 if not self._crosses(feed, vip):
                     continue
                 evidence = of_vip(self.views[router], self._expected, target, vip) if known else None
                 if evidence is not None and evidence.hops is None:
                     evidence = None
-                jobs.append(_Job((router, name, vip), config, module, evidence))
+                jobs.append(Job((router, name, vip), config, module, evidence))
         return jobs
 
     def _crosses(self, feed: RouterFeed, vip: str) -> bool:
         addresses = feed.snapshot.addresses if feed.snapshot is not None else frozenset()
-        return crosses(feed.config, len(self.feeds) > 1, vip, addresses)
+        gateway = self._outside.gateway(vip) if len(self.feeds) > 1 else None
+        return crosses(feed.config, len(self.feeds) > 1, gateway, addresses)
 
-    async def _endpoint_round(self, job: _Job) -> Round | None:
+    async def _endpoint_round(self, job: Job) -> Round | None:
         """One endpoint's round; None when the router forwards the VIP nowhere, so there is no path to probe."""
         router, name, vip = job.place
         endpoint = self.endpoints.get(job.place)
         if endpoint is None:
             endpoint = self.endpoints[job.place] = Endpoint(self._path_map(job.place))
-        senses = _Senses(self, job)
+        senses = EndpointSenses(self._outside, self.config, self.feeds[router], self._expected, job, self._slots)
         if job.evidence is None:
             last = [via for via, _ in endpoint.map.basis]
             vias = last or list(self._expected.targets[name].nodes)
@@ -236,11 +222,11 @@ class Monitor:
             for place, endpoint in self.endpoints.items()
         )
 
-    def _path_map(self, place: _PLACE) -> PathMap:
+    def _path_map(self, place: Place) -> PathMap:
         probing = self.config.probing
         own = [address for address in probing.source_addresses if family_of(address) == family_of(place[2])]
         addresses: Sequence[str | None] = own or [None]
-        avoid = ephemeral_ports()
+        avoid = self._outside.busy_ports()
         limit = flows_per_path(probing.interval, REST_SECONDS)
         return PathMap(lambda: candidates(addresses, probing.source_ports, " ".join(place), avoid), limit)
 
@@ -251,7 +237,7 @@ class Monitor:
         """Commit the rounds that this router's new snapshot confirms; name the targets of the others."""
         again: list[str] = []
         feed = self.feeds[router]
-        usable = feed.trouble(time.time()) is None
+        usable = feed.trouble(self._outside.now()) is None
         for place, waiting in self._pending.items():
             if place[0] != router:
                 continue
@@ -269,17 +255,17 @@ class Monitor:
             again += [place[1] for place in self.endpoints if place[0] == router and self._can_see_again(place)]
         return again
 
-    def _can_see_again(self, place: _PLACE) -> bool:
+    def _can_see_again(self, place: Place) -> bool:
         """Whether an endpoint was probed blind and the router tells of it now, so that it can be probed rightly."""
         return self.board.is_blind(place) and not self._pending.get(place) and self._basis(place) is not None
 
-    def _basis(self, place: _PLACE) -> Basis | None:
+    def _basis(self, place: Place) -> Basis | None:
         """The next hops of an endpoint in the router's newest snapshot; None if it did not tell."""
         router, name, vip = place
         hops = of_vip(self.views[router], self._expected, self._expected.targets[name], vip).hops
         return None if hops is None else tuple((hop.via, hop.weight) for hop in hops)
 
-    def _commit(self, place: _PLACE, finished: Round, *, confirmed: bool) -> None:
+    def _commit(self, place: Place, finished: Round, *, confirmed: bool) -> None:
         if confirmed:
             self._trust(place[0], place[2]).record(finished.oracle_checks)
             self.endpoints[place].memory.record(finished.memory_checks)
@@ -290,7 +276,7 @@ class Monitor:
         target = self._expected.targets.get(name)
         if target is None:
             return
-        now = time.time()
+        now = self._outside.now()
         probing = self.config.probing
         round_seconds = probing.interval + probing.timeout
         standpoints = [
@@ -311,66 +297,6 @@ class Monitor:
             for router, feed in self.feeds.items()
         ]
         self.board.judge(self._expected, target, standpoints, now, self._names.success(target.address))
-
-    async def probe(self, job: _Job, source: Source) -> Outcome:
-        """One probe of an endpoint from a pinned source, at most MAX_PROBES_AT_ONCE together."""
-        identity = job.target.identity
-        request = Request(
-            flow=Flow(job.place[2], job.target.port, source.address, source.port),
-            host=job.target.address,
-            timeout_seconds=job.module.timeout or self.config.probing.timeout,
-            identity=None if identity is None else Identity(identity.kind, identity.rule),
-        )
-        async with self._slots:
-            return await self._probers.probe(job.module.prober, request, job.module.settings)
-
-    async def ask_oracle(self, job: _Job, sources: Sequence[Source]) -> Mapping[Source, str]:
-        """The via of each source's flow, as far as the router tells."""
-        router, _, vip = job.place
-        default = local_source(vip)
-        flows: dict[OracleFlow, Source] = {}
-        for source in sources:
-            address = source.address or default
-            if address is not None:
-                flows[OracleFlow(canonical(address), source.port, vip, job.target.port)] = source
-        answers = await self.feeds[router].ask_oracle(list(flows))
-        vias = {hop.address: hop.via for hop in (job.evidence.hops or ())} if job.evidence is not None else {}
-        found: dict[Source, str] = {}
-        for flow, next_hop in answers.items():
-            via = vias.get(canonical(next_hop.address)) if next_hop.address is not None else None
-            if via is not None:
-                found[flows[flow]] = via
-        return found
-
-    def named(self, job: _Job, outcome: Outcome) -> str | None:
-        """The node that an answer names; None if it names none that is known."""
-        if outcome.identity is None or job.target.identity is None:
-            return None
-        name = job.target.identity.map.get(outcome.identity, outcome.identity)
-        return name if name in self._expected.nodes else None
-
-
-class _Senses:
-    """A round's outside, for one endpoint."""
-
-    def __init__(self, monitor: Monitor, job: _Job) -> None:
-        self._monitor = monitor
-        self._job = job
-
-    def now(self) -> float:
-        return time.time()
-
-    async def probe(self, source: Source) -> Outcome:
-        return await self._monitor.probe(self._job, source)
-
-    def named(self, outcome: Outcome) -> str | None:
-        return self._monitor.named(self._job, outcome)
-
-    async def ask_oracle(self, sources: Sequence[Source]) -> Mapping[Source, str]:
-        return await self._monitor.ask_oracle(self._job, sources)
-
-    async def pause(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
 
 def _any_alive(answers: Sequence[bool | None]) -> bool | None:

@@ -18,9 +18,9 @@ from exporter.config import Config
 from exporter.configfile import ConfigError, load
 from exporter.metrics import Reloads
 from exporter.monitor import Monitor
+from exporter.outside import Machine
 from exporter.schedule import Schedule
 from exporter.web import State, application, prefixes
-from probes.table import Probers
 
 _FIRST_HANDED_OVER = 3  # SD_LISTEN_FDS_START, sd_listen_fds(3)
 _BACKLOG = 128
@@ -43,15 +43,15 @@ async def serve(
     except (OSError, ValueError) as error:
         log.error("%s", error)  # noqa: TRY400  (a usage error needs no traceback)
         return 2
-    probers = Probers(__version__)
-    await probers.open()
-    monitor = Monitor(config, probers, __version__)
+    machine = Machine(__version__)
+    await machine.open()
+    monitor = Monitor(config, machine, __version__)
     service = _Service(monitor, path, *prefixes(route_prefix, external_url))
     try:
         await service.run(sockets)
     finally:
         await monitor.close()
-        await probers.close()
+        await machine.close()
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +15,9 @@ from exporter.configfile import loads
 from exporter.feed import RouterFeed
 from exporter.monitor import Monitor
 from exporter.names import Names
+from exporter.outside import Machine
+from probes.direct import DirectResult
 from probes.model import Failure, Outcome, Request
-from probes.table import Probers
 from routers.model import FibEntry, NextHop, OracleFlow, Query, Route, Session, SessionState, Snapshot
 
 VIP = "203.0.113.10"
@@ -54,16 +55,29 @@ class Router:
         )
 
 
-class FakeProbers(Probers):
+class FakeWorld(Machine):
     """Answers from the node that the router puts the flow on; `broken` nodes stay silent."""
 
     def __init__(self, router: Router) -> None:
+        super().__init__("test")
         self.router = router
         self.broken: set[str] = set()
         self.during: list[Any] = []
 
-    async def probe(self, prober: str, request: Request, module: BaseModel) -> Outcome:
-        del prober, module
+    async def pause(self, seconds: float) -> None:
+        del seconds
+        await asyncio.sleep(0)
+
+    def local_source(self, vip: str) -> str | None:
+        del vip
+        return "192.0.2.1"
+
+    async def check(self, addresses: Collection[str], timeout_seconds: float) -> Mapping[str, DirectResult]:
+        del timeout_seconds
+        return dict.fromkeys(addresses, DirectResult(True, "icmp", "echo answered"))
+
+    async def probe(self, prober: str, request: Request, settings: BaseModel) -> Outcome:
+        del prober, settings
         await asyncio.sleep(0)
         while self.during:
             self.during.pop()()
@@ -89,24 +103,18 @@ def router(monkeypatch: pytest.MonkeyPatch) -> Router:
         await asyncio.sleep(0)
         return {flow: NextHop(simulated.way(flow.source_port)) for flow in flows}
 
-    async def check_nodes(monitor: Monitor) -> None:
-        monitor.board.direct = dict.fromkeys(NODES.values(), True)
-
     monkeypatch.setattr(RouterFeed, "poll", poll)
     monkeypatch.setattr(RouterFeed, "ask_oracle", ask_oracle)
-    monkeypatch.setattr(Monitor, "check_nodes", check_nodes)
-    monkeypatch.setattr("exporter.monitor.local_source", lambda _vip: "192.0.2.1")
-    monkeypatch.setattr("exporter.endpoint._CALM_SECONDS", 0.0)
     return simulated
 
 
 @pytest.fixture
-def probers(router: Router) -> FakeProbers:
-    return FakeProbers(router)
+def probers(router: Router) -> FakeWorld:
+    return FakeWorld(router)
 
 
 @pytest.fixture
-def monitor(probers: FakeProbers) -> Monitor:
+def monitor(probers: FakeWorld) -> Monitor:
     return Monitor(loads(FILE), probers, "test")
 
 
@@ -120,13 +128,13 @@ async def test_from_nothing_to_verdicts(monitor: Monitor) -> None:
     assert monitor.status().all_ok
 
 
-async def test_a_broken_node_is_seen_in_one_round(monitor: Monitor, probers: FakeProbers) -> None:
+async def test_a_broken_node_is_seen_in_one_round(monitor: Monitor, probers: FakeWorld) -> None:
     probers.broken = {"leviathan2"}
     await monitor.full_round()
     assert verdicts(monitor) == {"leviathan1": "ok", "leviathan2": "blackhole"}
 
 
-async def test_nothing_is_judged_before_the_router_confirmed_it(monitor: Monitor, probers: FakeProbers) -> None:
+async def test_nothing_is_judged_before_the_router_confirmed_it(monitor: Monitor, probers: FakeWorld) -> None:
     await monitor.full_round()
     probers.broken = {"leviathan2"}
     await monitor.round("web")
@@ -136,7 +144,7 @@ async def test_nothing_is_judged_before_the_router_confirmed_it(monitor: Monitor
 
 
 async def test_a_round_over_other_next_hops_is_thrown_away(
-    monitor: Monitor, probers: FakeProbers, router: Router
+    monitor: Monitor, probers: FakeWorld, router: Router
 ) -> None:
     """While the probes run leviathan1 goes: every flow lands on leviathan2, which is silent."""
     await monitor.full_round()
@@ -177,7 +185,7 @@ async def test_a_router_that_falls_silent(monitor: Monitor, router: Router) -> N
     assert all(path.result is not None and path.result.success for path in paths)
 
 
-async def test_what_was_seen_blind_proves_nothing_when_the_router_is_back(router: Router, probers: FakeProbers) -> None:
+async def test_what_was_seen_blind_proves_nothing_when_the_router_is_back(router: Router, probers: FakeWorld) -> None:
     """Meanwhile its flows were rehashed: those that took the broken node land on the healthy one."""
     monitor = Monitor(loads(FILE.replace(", identity: {header: X-Node}", "")), probers, "test")
     probers.broken = {"leviathan2"}
@@ -204,7 +212,7 @@ async def test_what_was_seen_blind_proves_nothing_when_the_router_is_back(router
 
 
 async def test_a_round_waits_while_the_router_does_not_tell_of_its_vip(
-    monitor: Monitor, router: Router, probers: FakeProbers, monkeypatch: pytest.MonkeyPatch
+    monitor: Monitor, router: Router, probers: FakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await monitor.full_round()
     probers.broken = {"leviathan2"}
@@ -222,7 +230,7 @@ async def test_a_round_waits_while_the_router_does_not_tell_of_its_vip(
     assert verdicts(monitor) == {"leviathan1": "ok", "leviathan2": "blackhole"}
 
 
-async def test_another_configuration_in_mid_round(monitor: Monitor, probers: FakeProbers) -> None:
+async def test_another_configuration_in_mid_round(monitor: Monitor, probers: FakeWorld) -> None:
     await monitor.full_round()
     other = loads(FILE.replace("name: web", "name: www").replace("15s", "20s"))
     probers.during = [lambda: monitor.configure(other)]
@@ -235,7 +243,7 @@ async def test_another_configuration_in_mid_round(monitor: Monitor, probers: Fak
     await monitor.round("web")
 
 
-async def test_a_name_without_an_address_is_not_ok(probers: FakeProbers, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_without_an_address_is_not_ok(probers: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     async def refresh(_names: Names, _hosts: Sequence[str], _now: float) -> bool:
         await asyncio.sleep(0)
         return False
@@ -249,11 +257,9 @@ async def test_a_name_without_an_address_is_not_ok(probers: FakeProbers, monkeyp
     assert not status.all_ok
 
 
-async def test_of_two_routers_none_known_to_be_on_the_way(
-    probers: FakeProbers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_of_two_routers_none_known_to_be_on_the_way(probers: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their tables are sound and nothing is proven: neither ok nor unreachable."""
-    monkeypatch.setattr("exporter.local.gateway_to", lambda _vip: None)
+    monkeypatch.setattr(probers, "gateway", lambda _vip: None)
     second = "{name: core, platform: frr, exec: {prefix: []}}"
     monitor = Monitor(loads(FILE.replace("routers: [", f"routers: [{second}, ")), probers, "test")
     await monitor.full_round()

@@ -15,9 +15,9 @@ from aiohttp.web import Application, Request
 
 from exporter.configfile import loads
 from exporter.monitor import Monitor
+from exporter.outside import Machine
 from exporter.serve import _Service, handed_over, listening
 from exporter.web import application, prefixes
-from probes.table import Probers
 from tests.exporter.test_exporter_configfile import DESIGN
 
 Client = TestClient[Request, Application]
@@ -34,7 +34,7 @@ async def serving(
     (tmp_path / "secret").write_text(SECRET)
     path = tmp_path / "ecmp-exporter.yml"
     path.write_text(TEXT.replace("{secret}", str(tmp_path / "secret")))
-    monitor = Monitor(loads(path.read_text()), Probers("0.0.test"), "0.0.test")
+    monitor = Monitor(loads(path.read_text()), Machine("0.0.test"), "0.0.test")
     service = _Service(monitor, path, *prefixes(route_prefix, external_url))
     server = TestServer(application(service._state))
     async with TestClient(server, auto_decompress=False, headers={"Accept-Encoding": "identity"}) as client:

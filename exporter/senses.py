@@ -1,0 +1,109 @@
+"""What one endpoint's round senses of the world: probes, the node that an answer names, the router's oracle."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from exporter.config import Config, Module
+from exporter.config import Target as TargetConfig
+from exporter.evidence import VipEvidence
+from exporter.expected import Expected
+from exporter.feed import RouterFeed
+from exporter.outside import Outside
+from probes.model import Flow, Identity, Outcome, Request
+from probes.ports import Source
+from routers.model import OracleFlow, canonical
+
+Place = tuple[str, str, str]
+"""(router, target, vip): an endpoint behind one router."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """All that one endpoint's round needs to know of its surroundings."""
+
+    place: Place
+    target: TargetConfig
+    module: Module
+    evidence: VipEvidence | None
+
+
+class EndpointSenses:
+    """A round's outside, for one endpoint; `slots` bounds the probes that are under way together."""
+
+    def __init__(
+        self,
+        outside: Outside,
+        config: Config,
+        feed: RouterFeed,
+        expected: Expected,
+        job: Job,
+        slots: asyncio.Semaphore,
+    ) -> None:
+        self._outside = outside
+        self._config = config
+        self._feed = feed
+        self._expected = expected
+        self._job = job
+        self._slots = slots
+
+    def now(self) -> float:
+        return self._outside.now()
+
+    async def pause(self, seconds: float) -> None:
+        await self._outside.pause(seconds)
+
+    async def probe(self, source: Source) -> Outcome:
+        """One probe of the endpoint from a pinned source."""
+        job = self._job
+        identity = job.target.identity
+        request = Request(
+            flow=Flow(job.place[2], job.target.port, source.address, source.port),
+            host=job.target.address,
+            timeout_seconds=job.module.timeout or self._config.probing.timeout,
+            identity=None if identity is None else Identity(identity.kind, identity.rule),
+        )
+        async with self._slots:
+            return await self._outside.probe(job.module.prober, request, job.module.settings)
+
+    async def ask_oracle(self, sources: Sequence[Source], port: int | None = None) -> Mapping[Source, str]:
+        """The via of each source's flow to the service's port or another one, as far as the router tells."""
+        vip = self._job.place[2]
+        flows: dict[OracleFlow, Source] = {}
+        for source in sources:
+            address = self.address_of(source)
+            if address is not None:
+                flows[OracleFlow(address, source.port, vip, port or self._job.target.port)] = source
+        answers = await self._feed.ask_oracle(list(flows))
+        found: dict[Source, str] = {}
+        for flow, next_hop in answers.items():
+            via = self.via_at(next_hop.address)
+            if via is not None:
+                found[flows[flow]] = via
+        return found
+
+    def named(self, outcome: Outcome) -> str | None:
+        """The node that an answer names; None if it names none that is known."""
+        identity = self._job.target.identity
+        if outcome.identity is None or identity is None:
+            return None
+        name = identity.map.get(outcome.identity, outcome.identity)
+        return name if name in self._expected.nodes else None
+
+    def address_of(self, source: Source) -> str | None:
+        """The canonical address from which a flow starts, chosen by the kernel where none is pinned."""
+        address = source.address or self._outside.local_source(self._job.place[2])
+        return None if address is None else canonical(address)
+
+    def via_at(self, address: str | None) -> str | None:
+        """The next hop in use that has this address: the one in the FIB, or any other of the node's."""
+        if address is None or self._job.evidence is None:
+            return None
+        found = canonical(address)
+        owner = self._expected.owners.get(found)
+        for hop in self._job.evidence.hops or ():
+            if hop.address == found or (owner is not None and hop.node == owner.name):
+                return hop.via
+        return None
