@@ -10,6 +10,9 @@ What was measured on Linux 6.18, and therefore is done here
   at connect, when it knows the destination, so that ports are shared there too.
 - An explicitly bound 4-tuple in our own TIME_WAIT may connect again at once if both sides use TCP
   timestamps (net/ipv4/tcp_ipv4.c, tcp_twsk_unique); without them it answers EADDRNOTAVAIL for 60 s.
+- The kernel draws a flow label for each IPv6 socket, and Linux routers with fib_multipath_hash_policy 0 hash
+  it: 40 connections of one and the same 5-tuple had 40 labels. With IPV6_AUTOFLOWLABEL 0 every packet of
+  them had label 0, except where net.ipv6.auto_flowlabels is 3, which lets no socket decide.
 
 How connections end
 - `finish` after a good exchange: FIN, so that the service sees an orderly end and logs nothing. If we close
@@ -32,8 +35,10 @@ from probes.failure import ProbeError
 from probes.model import Failure, Flow
 
 FIN_WAIT2_SECONDS = 5
+MARK_FORBIDDEN = "this process may not mark packets: SO_MARK needs CAP_NET_ADMIN or, since Linux 5.17, CAP_NET_RAW"
 
 _IP_BIND_ADDRESS_NO_PORT = 24  # <linux/in.h>; the socket module has no name for it before Python 3.12
+_IPV6_AUTOFLOWLABEL = 70  # <linux/in6.h>
 _LINGER_OFF = struct.pack("ii", 1, 0)
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
@@ -45,14 +50,51 @@ async def connect(flow: Flow) -> socket.socket:
 
     Raises ProbeError. A failure or cancellation leaves no descriptor behind.
     """
-    family, destination = socket_address(flow.destination, flow.destination_port)
-    sock = _bound(flow, family)
+    sock, destination = opened(flow)
     try:
         await _handshake(sock, destination)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def opened(flow: Flow) -> tuple[socket.socket, SocketAddress]:
+    """A non-blocking socket that is bound and marked as `flow` says, and where it is to connect to.
+
+    Raises ProbeError.
+    """
+    family, destination = socket_address(flow.destination, flow.destination_port)
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    except OSError as error:
+        raise failure.local(error.errno, "open a socket") from error
+    try:
+        if family == socket.AF_INET6:
+            pin_label(sock)
+        _mark(sock, flow)
+        _bind(sock, flow, family)
+    except BaseException:
+        sock.close()
+        raise
+    return sock, destination
+
+
+async def writable(sock: socket.socket) -> None:
+    """Until the handshake of a non-blocking connect has ended, well or badly."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    descriptor = sock.fileno()
+    loop.add_writer(descriptor, _settle, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_writer(descriptor)
+
+
+def pin_label(sock: socket.socket) -> None:
+    """Let an IPv6 socket send flow label 0, so that a flow is pinned for routers that hash the label."""
+    sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_AUTOFLOWLABEL, 0)
 
 
 def finish(sock: socket.socket) -> None:
@@ -82,7 +124,7 @@ def harden(sock: socket.socket) -> None:
 def used_flow(sock: socket.socket, flow: Flow) -> Flow:
     """`flow` with the source address and port that the kernel really used."""
     name = sock.getsockname()
-    return Flow(flow.destination, flow.destination_port, name[0], name[1])
+    return Flow(flow.destination, flow.destination_port, name[0], name[1], flow.mark)
 
 
 def socket_address(address: str, port: int) -> tuple[socket.AddressFamily, SocketAddress]:
@@ -113,17 +155,13 @@ def ephemeral_ports() -> range:
     return range(int(first), int(last) + 1)
 
 
-def _bound(flow: Flow, family: socket.AddressFamily) -> socket.socket:
+def _mark(sock: socket.socket, flow: Flow) -> None:
+    if not flow.mark:
+        return
     try:
-        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    except OSError as error:
-        raise failure.local(error.errno, "open a socket") from error
-    try:
-        _bind(sock, flow, family)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, struct.pack("=I", flow.mark))
+    except PermissionError as error:
+        raise ProbeError(Failure.LOCAL, MARK_FORBIDDEN) from error
 
 
 def _bind(sock: socket.socket, flow: Flow, family: socket.AddressFamily) -> None:
@@ -157,21 +195,10 @@ async def _handshake(sock: socket.socket, destination: SocketAddress) -> None:
     if code not in (0, errno.EINPROGRESS, errno.ECONNREFUSED):
         raise failure.local(code, f"send to {destination[0]}")
     if code == errno.EINPROGRESS:
-        await _writable(sock)
+        await writable(sock)
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if code:
         raise failure.network(code, "TCP handshake")
-
-
-async def _writable(sock: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    descriptor = sock.fileno()
-    loop.add_writer(descriptor, _settle, ready)
-    try:
-        await ready
-    finally:
-        loop.remove_writer(descriptor)
 
 
 def _settle(ready: asyncio.Future[None]) -> None:

@@ -10,12 +10,16 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """One 5-tuple (the protocol is the prober's). `None` and 0 leave the choice to the kernel."""
+    """One 5-tuple (the protocol is the prober's). `None` and 0 leave the choice to the kernel.
+
+    `mark` is this machine's own (SO_MARK): its policy routing may go by it, no packet carries it.
+    """
 
     destination: str
     destination_port: int
     source: str | None = None
     source_port: int = 0
+    mark: int = 0
 
 
 class Failure(StrEnum):

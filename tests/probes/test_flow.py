@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
+import os
 import socket
+import struct
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from probes.ports import Source
 
 TIME_WAIT = 6
+HAS_IPV6 = Path("/proc/net/if_inet6").exists()
+IPV6_FLOWLABEL_MGR, IPV6_FL_F_REMOTE = 32, 8  # <linux/in6.h>
 
 
 async def failure_of(pinned: Flow) -> ProbeError:
@@ -54,13 +59,70 @@ async def test_binds_a_port_alone(source: Source) -> None:
             assert flow.used_flow(sock, pinned) == Flow("127.0.0.1", port, "127.0.0.1", source.port + 3000)
 
 
-@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this machine has no IPv6 at all")
+@pytest.mark.skipif(not HAS_IPV6, reason="this machine has no IPv6 at all")
 async def test_ipv6(source: Source) -> None:
     async with serving(silent, host="::1") as port:
         pinned = Flow("::1", port, "::1", source.port)
         with closing(await flow.connect(pinned)) as sock:
             assert flow.used_flow(sock, pinned) == pinned
     assert (await failure_of(Flow("::1", closed_port("::1")))).failure is Failure.REFUSED
+
+
+@pytest.mark.skipif(not HAS_IPV6, reason="this machine has no IPv6 at all")
+async def test_flow_label_is_pinned(source: Source) -> None:
+    by_default = auto_flowlabels()
+    if by_default == 3:
+        pytest.skip("net.ipv6.auto_flowlabels lets no socket decide")
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
+        port = listener.getsockname()[1]
+        with closing(await flow.connect(Flow("::1", port, "::1", source.port))):
+            assert label_of_peer(listener) == 0
+        with socket.create_connection(("::1", port)):
+            assert bool(label_of_peer(listener)) is (by_default == 1), "or the test sees nothing"
+
+
+def auto_flowlabels() -> int:
+    """ip-sysctl.rst: 0 never, 1 unless a socket will not, 2 where a socket asks for it, 3 always."""
+    return int(Path("/proc/sys/net/ipv6/auto_flowlabels").read_text(encoding="ascii"))
+
+
+def label_of_peer(listener: socket.socket) -> int:
+    """The flow label of the packet that finished the handshake of the connection to be accepted."""
+    accepted, _ = listener.accept()
+    with accepted:
+        # struct in6_flowlabel_req
+        request = ctypes.create_string_buffer(struct.pack("=16sIBBHHHI", b"", 0, 0, 0, IPV6_FL_F_REMOTE, 0, 0, 0), 32)
+        length = ctypes.c_uint(len(request))
+        libc = ctypes.CDLL(None, use_errno=True)
+        arguments = (socket.IPPROTO_IPV6, IPV6_FLOWLABEL_MGR, request, ctypes.byref(length))
+        assert libc.getsockopt(accepted.fileno(), *arguments) == 0, os.strerror(ctypes.get_errno())
+        return int.from_bytes(request.raw[16:20], "big")
+
+
+async def test_mark_that_may_not_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unprivileged(socket.socket):
+        def setsockopt(self, level: int, name: int, value: object, *_: object) -> None:
+            if (level, name) == (socket.SOL_SOCKET, socket.SO_MARK):
+                raise PermissionError(errno.EPERM, "Operation not permitted")
+            super().setsockopt(level, name, value)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(socket, "socket", Unprivileged)
+    before = open_descriptors()
+    error = await failure_of(Flow("127.0.0.1", 9, mark=7))
+    assert error.failure is Failure.LOCAL
+    assert error.detail.startswith("this process may not mark packets")
+    assert open_descriptors() == before
+    assert (await failure_of(Flow("127.0.0.1", closed_port()))).failure is Failure.REFUSED
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("mark", [7, 0x80000001])
+async def test_mark(source: Source, mark: int) -> None:
+    async with serving(silent) as port:
+        pinned = Flow("127.0.0.1", port, *source, mark=mark)
+        with closing(await flow.connect(pinned)) as sock:
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) & 0xFFFFFFFF == mark
+            assert flow.used_flow(sock, pinned) == pinned
 
 
 async def test_refused(source: Source) -> None:
