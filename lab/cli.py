@@ -7,9 +7,20 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 
 from lab import commands, demo, faults, place
-from lab.plan import HASH_MODES, MAX_NODES, LabError
+from lab.plan import (
+    HASH_MODES,
+    MAX_NODES,
+    PROBER_LAN_V4,
+    PROBER_LAN_V6,
+    PROBER_MORE_V4,
+    PROBER_MORE_V6,
+    PROBER_V4,
+    PROBER_V6,
+    LabError,
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +39,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     up.add_argument("--hash", choices=HASH_MODES, default="five-tuple", help="what the router hashes")
     up.add_argument(
         "--fault", action="append", default=[], metavar="FAULT[:NODE]", help="start with a fault; repeatable"
+    )
+    up.add_argument("--transit", action="store_true", help="one more router between prober and edge")
+    up.add_argument(
+        "--beside-nodes", action="store_true", help="the prober is on the nodes' LAN too; its way to the VIPs stays"
     )
     action("down", "remove the lab")
     status = action("status", "show namespaces, daemons, sessions and faults")
@@ -79,7 +94,16 @@ def _conclude(line: str) -> None:
 def _up(args: argparse.Namespace) -> None:
     start = time.monotonic()
     name = commands.DEFAULT_NAME if args.name is None else args.name
-    state = commands.up(name, nodes=args.nodes, router=args.router, hash_mode=args.hash, fault=args.fault, say=_say)
+    state = commands.up(
+        name,
+        nodes=args.nodes,
+        router=args.router,
+        hash_mode=args.hash,
+        fault=args.fault,
+        transit=args.transit,
+        beside_nodes=args.beside_nodes,
+        say=_say,
+    )
     if place.within():
         return  # the command outside has its own, right words for this
     example = ["ecmp-exporter", "check", f"--config.file={state / 'exporter.yml'}"]
@@ -100,6 +124,7 @@ def _status(args: argparse.Namespace) -> None:
     rows = {
         "built": "yes" if status.complete else "not to the end",
         "router": f"{status.router}, hash {status.hash_mode}",
+        "prober": "; ".join(_prober(transit=status.transit, beside_nodes=status.beside_nodes)),
         "namespaces": f"{status.namespaces}" + "".join(f", missing {n}" for n in status.namespaces_missing),
         "daemons": f"{len(status.daemons) - len(dead)} alive" + "".join(f", dead: {name}" for name in dead),
         "faults": ", ".join(status.faults) or "none",
@@ -112,6 +137,14 @@ def _status(args: argparse.Namespace) -> None:
     for name, value in rows.items():
         table.add_row(name, value)
     Console(soft_wrap=True).print(table)
+
+
+def _prober(*, transit: bool, beside_nodes: bool) -> Iterator[str]:
+    for address, more in ((PROBER_V4, PROBER_MORE_V4), (PROBER_V6, PROBER_MORE_V6)):
+        yield f"{address}, and {more[0]} to {more[-1].rpartition(':')[2].rpartition('.')[2]} as further sources"
+    yield "behind one more router (transit)" if transit else "next to edge"
+    if beside_nodes:
+        yield f"on the nodes' LAN as {PROBER_LAN_V4} and {PROBER_LAN_V6} (lan0)"
 
 
 def main() -> int:

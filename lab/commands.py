@@ -29,15 +29,18 @@ def up(
     router: RouterKind | None = None,
     hash_mode: HashMode = "five-tuple",
     fault: Sequence[str] = (),
+    transit: bool = False,
+    beside_nodes: bool = False,
     say: Callable[[str], None] = _silent,
 ) -> Path:
     """Build the lab and return its state directory once BGP and forwarding are as they should be.
 
     What is left of a lab of the same name is removed first. `fault` holds faults to start with, as
-    `KIND` or `KIND:NODE`. `router` is by default FRR for root and BIRD for others.
+    `KIND` or `KIND:NODE`. `router` is by default FRR for root and BIRD for others. With `transit` one more
+    router stands between prober and edge; with `beside_nodes` the prober is also on the nodes' LAN (lan0).
     """
     _ready()
-    lab = _plan(name, nodes, router, hash_mode, fault)
+    lab = replace(_plan(name, nodes, router, hash_mode, fault), transit=transit, beside_nodes=beside_nodes)
     daemons.check_programs(lab.router)
     with _locked(name):
         if place.mode() == "outside":

@@ -28,6 +28,7 @@ KINDS: Final[dict[str, str]] = {
     "node_down": "the node's link is down; the router has not noticed yet",
     "blackhole": "the node silently drops packets for the VIPs",
     "service_down": "the node's pod refuses connections",
+    "no_icmp": "the node answers no ping and sends no ICMP errors; it forwards as before",
     "unexpected_next_hop": "the node also announces a VIP that it has no pod for",
 }
 HASH_FAULTS: Final[dict[str, HashMode]] = {"hash_addresses": "addresses", "hash_random": "random"}

@@ -18,6 +18,8 @@ class Status:
     name: str
     router: str
     hash_mode: str
+    transit: bool
+    beside_nodes: bool
     nodes: int
     complete: bool
     faults: list[str]
@@ -52,6 +54,8 @@ def inspect(record: place.Record) -> Status:
         name=lab.name,
         router=lab.router,
         hash_mode=lab.hash_mode,
+        transit=lab.transit,
+        beside_nodes=lab.beside_nodes,
         nodes=lab.size,
         complete=record.complete,
         faults=[f"{fault.kind} {daemon_node}" for fault in sorted(lab.faults) for daemon_node in [_name(fault.node)]],

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
 from lab import netns, nft
-from lab.plan import EDGE_V4, EDGE_V6, EDGE_WAN_V4, EDGE_WAN_V6, PROBER_V4, PROBER_V6, HashMode, Lab, Node
+from lab.plan import (
+    EDGE_TRANSIT_V4,
+    EDGE_TRANSIT_V6,
+    EDGE_V4,
+    EDGE_V6,
+    EDGE_WAN_V4,
+    EDGE_WAN_V6,
+    PROBER_LAN_V4,
+    PROBER_LAN_V6,
+    PROBER_MORE_V4,
+    PROBER_MORE_V6,
+    PROBER_V4,
+    PROBER_V6,
+    TRANSIT_EDGE_V4,
+    TRANSIT_EDGE_V6,
+    TRANSIT_V4,
+    TRANSIT_V6,
+    HashMode,
+    Lab,
+    Node,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +66,13 @@ def _links(lab: Lab) -> Iterator[str]:
         return f"link add {name} netns {left}{address} type veth peer name {peer} netns {right}"
 
     edge, lan = lab.namespace("edge"), lab.namespace("lan")
-    yield pair(lab.namespace("prober"), "eth0", edge, "wan0")
+    if lab.transit:
+        yield pair(lab.namespace("prober"), "eth0", lab.namespace("transit"), "wan0")
+        yield pair(lab.namespace("transit"), "edge0", edge, "wan0")
+    else:
+        yield pair(lab.namespace("prober"), "eth0", edge, "wan0")
+    if lab.beside_nodes:
+        yield pair(lab.namespace("prober"), "lan0", lan, "prober")
     yield pair(edge, "lan0", lan, "edge")
     for node in lab.nodes:
         own = lab.node_namespace(node)
@@ -64,15 +91,16 @@ def _up(*devices: str) -> list[str]:
 
 def _interfaces(lab: Lab) -> Iterator[tuple[str, list[str]]]:
     """Per namespace the lines for `ip -batch`."""
-    yield (
-        lab.namespace("prober"),
-        _up("lo", "eth0") + _address("eth0", PROBER_V4, PROBER_V6) + _routes(EDGE_WAN_V4, EDGE_WAN_V6, "eth0"),
-    )
+    yield lab.namespace("prober"), _prober(lab)
     yield (
         lab.namespace("edge"),
-        _up("lo", "wan0", "lan0") + _address("wan0", EDGE_WAN_V4, EDGE_WAN_V6) + _address("lan0", EDGE_V4, EDGE_V6),
+        _up("lo", "wan0", "lan0")
+        + (_behind_transit() if lab.transit else _address("wan0", EDGE_WAN_V4, EDGE_WAN_V6))
+        + _address("lan0", EDGE_V4, EDGE_V6),
     )
-    ports = ["edge", *(f"n{node.index}" for node in lab.nodes)]
+    if lab.transit:
+        yield lab.namespace("transit"), _transit()
+    ports = ["edge", *(["prober"] if lab.beside_nodes else []), *(f"n{node.index}" for node in lab.nodes)]
     yield (
         lab.namespace("lan"),
         [
@@ -97,6 +125,41 @@ def _interfaces(lab: Lab) -> Iterator[tuple[str, list[str]]]:
         )
 
 
+def _prober(lab: Lab) -> list[str]:
+    lines = _up("lo", "eth0") + _address("eth0", PROBER_V4, PROBER_V6)
+    # the first IPv4 address of a subnet is primary; a deprecated IPv6 address is only used when bound
+    lines += _address("eth0", *PROBER_MORE_V4)
+    lines += [f"{line} preferred_lft 0" for line in _address("eth0", *PROBER_MORE_V6)]
+    if lab.beside_nodes:
+        lines += _up("lan0") + _address("lan0", PROBER_LAN_V4, PROBER_LAN_V6)
+    if not lab.transit:
+        return lines + _routes(EDGE_WAN_V4, EDGE_WAN_V6, "eth0")
+    return lines + _routes_to_edge(TRANSIT_V4, TRANSIT_V6, "eth0") + _routes(TRANSIT_V4, TRANSIT_V6, "eth0")
+
+
+def _transit() -> list[str]:
+    lines = _up("lo", "wan0", "edge0") + _address("wan0", TRANSIT_V4, TRANSIT_V6)
+    lines += _address("edge0", TRANSIT_EDGE_V4, TRANSIT_EDGE_V6)
+    lines += _routes_to_edge(EDGE_TRANSIT_V4, EDGE_TRANSIT_V6, "edge0")
+    return lines + _routes(EDGE_TRANSIT_V4, EDGE_TRANSIT_V6, "edge0")
+
+
+def _behind_transit() -> list[str]:
+    """Edge keeps the address by which the prober logs in to it, though the subnet ends at transit."""
+    return [
+        f"addr add {EDGE_WAN_V4}/32 dev lo",
+        f"addr add {EDGE_WAN_V6}/128 dev lo nodad",
+        *_address("wan0", EDGE_TRANSIT_V4, EDGE_TRANSIT_V6),
+        f"route add {ip_network(f'{PROBER_V4}/24', strict=False)} via {TRANSIT_EDGE_V4} dev wan0",
+        f"route add {ip_network(f'{PROBER_V6}/64', strict=False)} via {TRANSIT_EDGE_V6} dev wan0",
+    ]
+
+
+def _routes_to_edge(v4: str, v6: str, device: str) -> list[str]:
+    """Where edge's address of the prober's subnet is not on link."""
+    return [f"route add {EDGE_WAN_V4} via {v4} dev {device}", f"route add {EDGE_WAN_V6} via {v6} dev {device}"]
+
+
 def _routes(v4: str, v6: str, device: str) -> list[str]:
     return [f"route add default via {v4} dev {device}", f"route add default via {v6} dev {device}"]
 
@@ -107,6 +170,8 @@ def _sysctls(lab: Lab) -> Iterator[tuple[str, dict[str, str]]]:
     # the router's login listens on port 22 as an ordinary user where there is no root
     edge = {"net/ipv4/ip_unprivileged_port_start": "0"}
     yield lab.namespace("edge"), _EVERYWHERE | _FORWARDING | _PATIENT | edge | hash_sysctls(lab.hash_mode)
+    if lab.transit:
+        yield lab.namespace("transit"), _EVERYWHERE | _FORWARDING
     for node in lab.nodes:
         yield lab.node_namespace(node), _EVERYWHERE | _FORWARDING | _PATIENT
         yield lab.pod_namespace(node), _EVERYWHERE | edge

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from lab.plan import Lab, Node
+
+
+# Neighbor discovery, ICMPv6 as well, has to go on.
+_NO_ICMP: Final = """\
+    icmp type { echo-reply, destination-unreachable, time-exceeded, parameter-problem } drop
+    icmpv6 type { echo-reply, destination-unreachable, packet-too-big, time-exceeded, parameter-problem } drop
+"""
 
 
 def node_rules(lab: Lab, node: Node) -> str:
@@ -20,6 +27,7 @@ def node_rules(lab: Lab, node: Node) -> str:
     vips6 = ", ".join(service.v6 for service in lab.services)
     drop = f"    ip daddr {{ {vips4} }} drop\n    ip6 daddr {{ {vips6} }} drop\n"
     blackhole = drop if lab.has("blackhole", node) else ""
+    mute = _NO_ICMP if lab.has("no_icmp", node) else ""
     return f"""table inet lab
 delete table inet lab
 table inet lab {{
@@ -32,6 +40,9 @@ table inet lab {{
   chain no_local_endpoint {{
     type filter hook forward priority filter; policy accept;
 {drop}  }}
+  chain own_icmp {{
+    type filter hook output priority filter; policy accept;
+{mute}  }}
 }}
 """
 

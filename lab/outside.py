@@ -39,6 +39,8 @@ def given_holder() -> place.Holder | None:
 def up(lab: Lab, fault: Sequence[str], say: Callable[[str], None]) -> None:
     down(lab.name)
     arguments = ["up", "--nodes", str(lab.size), "--router", lab.router, "--hash", lab.hash_mode]
+    arguments += ["--transit"] if lab.transit else []
+    arguments += ["--beside-nodes"] if lab.beside_nodes else []
     for item in fault:
         arguments += ["--fault", item]
     holder: place.Holder | None = None

@@ -192,6 +192,8 @@ def save(record: Record) -> None:
         "nodes": lab.size,
         "router": lab.router,
         "hash": lab.hash_mode,
+        "transit": lab.transit,
+        "beside_nodes": lab.beside_nodes,
         "faults": sorted([fault.kind, fault.node] for fault in lab.faults),
         "complete": record.complete,
         "holder": record.holder and {"pid": record.holder.pid, "started": record.holder.started},
@@ -212,6 +214,8 @@ def load(name: str) -> Record | None:
             router=cast("RouterKind", content["router"]),
             hash_mode=cast("HashMode", content["hash"]),
             faults=frozenset(Fault(kind, node) for kind, node in content["faults"]),
+            transit=content["transit"],
+            beside_nodes=content["beside_nodes"],
         )
         holder = Holder(**content["holder"]) if content["holder"] else None
         return Record(lab, content["complete"], holder)

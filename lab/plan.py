@@ -14,12 +14,23 @@ EDGE_WAN_V4: Final = "198.51.100.1"
 EDGE_WAN_V6: Final = "2001:db8:198::1"
 PROBER_V4: Final = "198.51.100.10"
 PROBER_V6: Final = "2001:db8:198::10"
+# For routers that hash only addresses; the kernel never chooses them by itself.
+PROBER_MORE_V4: Final = tuple(f"198.51.100.{number}" for number in range(101, 131))
+PROBER_MORE_V6: Final = tuple(f"2001:db8:198::{number}" for number in range(101, 131))
+PROBER_LAN_V4: Final = "10.0.0.2"
+PROBER_LAN_V6: Final = "2001:db8:10::2"
+TRANSIT_V4: Final = "198.51.100.254"
+TRANSIT_V6: Final = "2001:db8:198::254"
+TRANSIT_EDGE_V4: Final = "192.0.2.1"
+TRANSIT_EDGE_V6: Final = "2001:db8:192::1"
+EDGE_TRANSIT_V4: Final = "192.0.2.2"
+EDGE_TRANSIT_V6: Final = "2001:db8:192::2"
 MAX_NODES: Final = 200
 
 RouterKind = Literal["frr", "bird"]
 HashMode = Literal["five-tuple", "addresses", "random"]
 HASH_MODES: Final[tuple[HashMode, ...]] = ("five-tuple", "addresses", "random")
-ROLE: Final = r"(?:prober|edge|lan|leviathan\d+(?:-pod)?)"
+ROLE: Final = r"(?:prober|transit|edge|lan|leviathan\d+(?:-pod)?)"
 
 
 class LabError(Exception):
@@ -95,6 +106,8 @@ class Lab:
     router: RouterKind = "frr"
     hash_mode: HashMode = "five-tuple"
     faults: frozenset[Fault] = frozenset()
+    transit: bool = False  # one more router between prober and edge
+    beside_nodes: bool = False  # the prober has an interface on the nodes' LAN as well
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -125,7 +138,8 @@ class Lab:
 
     @property
     def namespaces(self) -> tuple[str, ...]:
-        fixed = [self.namespace(role) for role in ("prober", "edge", "lan")]
+        roles = ("prober", "transit", "edge", "lan") if self.transit else ("prober", "edge", "lan")
+        fixed = [self.namespace(role) for role in roles]
         per_node = [name for node in self.nodes for name in (self.node_namespace(node), self.pod_namespace(node))]
         return (*fixed, *per_node)
 

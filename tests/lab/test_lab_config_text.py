@@ -121,6 +121,11 @@ def test_local_policy_drops_what_has_no_pod() -> None:
     assert "203.0.113.22 tcp" not in nft.node_rules(LAB, Node(1))
     assert nft.node_rules(LAB, Node(1)).count("drop") == 2
     assert nft.node_rules(broken("blackhole", "leviathan1"), Node(1)).count("drop") == 4
+    mute = nft.node_rules(broken("no_icmp"), Node(3))
+    assert "icmpv6 type { echo-reply, destination-unreachable, packet-too-big, time-exceeded" in mute
+    assert nft.node_rules(broken("no_icmp"), Node(2)) == nft.node_rules(LAB, Node(2))
+    assert "nd-" not in mute
+    assert faults.expected(broken("no_icmp")) == faults.expected(LAB)
     assert "reject with tcp reset" in nft.pod_rules(broken("service_down"), Node(3))
 
 

@@ -1,8 +1,25 @@
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
+
 import pytest
 
-from lab.plan import Lab, LabError, Node, check_name, check_size, lab_of_namespace
+from lab.plan import (
+    EDGE_WAN_V4,
+    EDGE_WAN_V6,
+    PROBER_MORE_V4,
+    PROBER_MORE_V6,
+    PROBER_V4,
+    PROBER_V6,
+    TRANSIT_V4,
+    TRANSIT_V6,
+    Lab,
+    LabError,
+    Node,
+    check_name,
+    check_size,
+    lab_of_namespace,
+)
 
 
 def test_addresses_of_the_outage() -> None:
@@ -19,6 +36,23 @@ def test_gitea_runs_on_the_last_node_of_a_small_lab() -> None:
     assert Lab("x", 1).services[1].nodes == (Node(1),)
     assert Lab("x", 2).services[1].nodes == (Node(2),)
     assert Lab("x", 32).services[1].nodes == (Node(3),)
+
+
+def test_the_prober_has_thirty_more_addresses_of_each_family() -> None:
+    assert (PROBER_MORE_V4[0], PROBER_MORE_V4[-1]) == ("198.51.100.101", "198.51.100.130")
+    assert (PROBER_MORE_V6[0], PROBER_MORE_V6[-1]) == ("2001:db8:198::101", "2001:db8:198::130")
+    for more, own, length in ((PROBER_MORE_V4, PROBER_V4, 24), (PROBER_MORE_V6, PROBER_V6, 64)):
+        assert len({*more, own, EDGE_WAN_V4, EDGE_WAN_V6, TRANSIT_V4, TRANSIT_V6}) == 35
+        subnet = ip_network(f"{own}/{length}", strict=False)
+        assert all(ip_address(address) in subnet for address in more)
+
+
+def test_only_a_lab_with_transit_has_its_namespace() -> None:
+    assert "ecmplab-x-transit" not in Lab("x").namespaces
+    transit = Lab("x", transit=True)
+    assert {*transit.namespaces} - {*Lab("x").namespaces} == {"ecmplab-x-transit"}
+    assert {lab_of_namespace(namespace) for namespace in transit.namespaces} == {"x"}
+    assert lab_of_namespace("ecmplab-x-transit-edge") == "x-transit"
 
 
 def test_two_hundred_nodes_have_different_addresses() -> None:

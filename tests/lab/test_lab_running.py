@@ -248,11 +248,18 @@ subprocess.run([sys.executable, "-c", "import lab, yaml"], check=True)
 REHEARSAL = """
 import subprocess, sys, lab
 name = sys.argv[1]
-state = lab.up(name)
+state = lab.up(name, transit=True, beside_nodes=True)
 try:
     lab.break_("route_filtered", name=name)
+    lab.break_("no_icmp", name=name)
     lab.heal(name=name)
     status = lab.status(name)
+    assert status.transit and status.beside_nodes and status.namespaces == 10, status
+    argv = lab.prober_command(name, ["ip", "-j", "route", "get", "203.0.113.22"])
+    assert "198.51.100.254" in subprocess.run(argv, capture_output=True, text=True, timeout=20).stdout
+    argv = lab.prober_command(name, ["ip", "-br", "address"])
+    addresses = subprocess.run(argv, capture_output=True, text=True, timeout=20).stdout
+    assert all(word in addresses for word in ("198.51.100.130/24", "2001:db8:198::101/64", "10.0.0.2/24")), addresses
     assert status.router == "bird" and not status.problems and all(status.daemons.values()), status
     options = ["-F", "none", "-i", f"{state}/ssh/id_ed25519", "-o", "BatchMode=yes",
                "-o", f"UserKnownHostsFile={state}/ssh/known_hosts"]
