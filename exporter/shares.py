@@ -57,11 +57,11 @@ def chi_square_survival(statistic: float, degrees: int) -> float:
     """
     if degrees < 0 or not statistic >= 0:
         raise ValueError("needs degrees of freedom and a statistic that are not negative")
-    if statistic == 0:
-        return 1.0
-    if not degrees or statistic == math.inf:
-        return 0.0
     half = statistic / 2
+    if half == 0:
+        return 1.0
+    if not degrees or half == math.inf:
+        return 0.0
     found = [math.erfc(math.sqrt(half))] if degrees % 2 else []
     for index in range(degrees // 2):
         power = index + degrees % 2 / 2
@@ -106,11 +106,11 @@ def min_share(weights: Mapping[str, int]) -> float:
 
 
 def _statistic(counts: Sequence[int], shares: Sequence[float]) -> float:
-    total = math.fsum(shares)
-    if not counts or len(counts) != len(shares) or min(counts) < 0 or not (min(shares) > 0 and total < math.inf):
+    total, flows = math.fsum(shares), sum(counts)
+    sound = 0 < len(counts) == len(shares) and min(counts) >= 0 and 0 < total < math.inf
+    if not (sound and min(shares) / total > 0):
         raise ValueError("needs one positive share for each count, and no negative count")
-    flows = sum(counts)
     if not flows:
         return 0.0
-    expected = [flows * share / total for share in shares]
+    expected = [flows * (share / total) for share in shares]
     return math.fsum((count - mean) ** 2 / mean for count, mean in zip(counts, expected, strict=True))

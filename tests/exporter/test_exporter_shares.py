@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exporter.shares import (
@@ -114,6 +114,7 @@ def test_chi_square_against_its_integral(degrees: int, part: float) -> None:
 
 
 @given(st.integers(0, 500), st.floats(0, 1e6), st.floats(0, 1e6))
+@example(2, 0.0, 5e-324)
 def test_chi_square_falls_and_is_a_probability(degrees: int, one: float, other: float) -> None:
     less, more = sorted((one, other))
     tails = chi_square_survival(less, degrees), chi_square_survival(more, degrees)
@@ -139,7 +140,9 @@ def test_pearson_by_hand() -> None:
     assert chi_square_p([30, 0, 0], [1, 1, 1]) == pytest.approx(math.exp(-30))
 
 
-@pytest.mark.parametrize(("counts", "shares"), [([], []), ([1], [1, 1]), ([1, 1], [1, 0]), ([-1, 1], [1, 1])])
+@pytest.mark.parametrize(
+    ("counts", "shares"), [([], []), ([1], [1, 1]), ([1, 1], [1, 0]), ([-1, 1], [1, 1]), ([1, 1], [1e300, 1e-300])]
+)
 def test_pearson_of_nonsense(counts: list[int], shares: list[float]) -> None:
     with pytest.raises(ValueError, match="one positive share for each count"):
         chi_square_p(counts, shares)
