@@ -3,6 +3,9 @@
 Needs CAP_NET_RAW. What was measured on Linux 6.18, with DNAT and connection tracking on the node
 - Hundreds of such segments, of every TTL, on the 5-tuple of a connection while it carried data both ways:
   the connection lost nothing, and each answer bore the hop's own address.
+- It is silent where a packet filter drops what connection tracking calls invalid: on the router, before
+  routing on the node (kube-proxy's own such rule comes later and changes nothing), and on this machine's way
+  in, unless the flow was used a moment ago. On this machine's way out, sending fails with EPERM.
 - The kernel hands a raw TCP socket a copy of every TCP segment that reaches this machine. A socket filter
   that accepts nothing drops the copies before they are queued; a small receive buffer would hold some.
 - TTL and source address go along with each segment as ancillary data: the socket keeps no state between
@@ -174,7 +177,9 @@ def _ancillary(source: hop_errors.Address, hops: int, scope: int) -> list[tuple[
 
 
 def _why_unsent(error: OSError, flow: Flow) -> str:
-    if error.errno == errno.EPERM and flow.mark:
-        return pinning.MARK_FORBIDDEN
     reason = os.strerror(error.errno) if error.errno else "unknown error"
+    if error.errno == errno.EPERM:
+        reason = "its packet filter drops segments without flags"
+        if flow.mark:
+            reason = f"{reason}, or {pinning.MARK_FORBIDDEN}"
     return f"this machine cannot send from {flow.source} to {flow.destination}: {reason}"
