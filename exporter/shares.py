@@ -88,7 +88,8 @@ def polarised(counts: Mapping[str, int], weights: Mapping[str, int], significanc
     """Whether flows go to the next hops in other proportions than their weights say, beyond chance and by more
     than a router's few hash buckets explain. None while some next hop should have had fewer than 5 flows.
 
-    Flows of a next hop that has no weight are left out. Raises ValueError for a weight below 1.
+    Give the weights of those next hops alone that flows can be counted of: one that never answers would look
+    like one that gets nothing. Flows of others are left out. Raises ValueError for a weight below 1.
     """
     seen = [counts.get(via, 0) for via in weights]
     if not weights or sum(seen) * min_share(weights) < LEAST_EXPECTED:
