@@ -6,12 +6,12 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import lab.cli
-from exporter import __version__, terminal
+from exporter import __version__, paths, terminal
 from exporter.config import Config
 from exporter.configfile import ConfigError, load
 from exporter.explain import show_explanation
@@ -25,7 +25,8 @@ _T = TypeVar("_T")
 
 DEFAULT_CONFIG = "ecmp-exporter.yml"
 DEFAULT_LISTEN = ":10179"
-_COMMANDS = ("serve", "check", "explain", "routers", "lab", "demo")
+_LEARNING_SECONDS = 5.0  # after the round, so that there is a sample of how flows are spread
+_COMMANDS = ("serve", "check", "explain", "paths", "routers", "lab", "demo")
 
 
 def entry() -> None:
@@ -74,6 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("node", metavar="NODE")
     _add_common(explain)
     explain.set_defaults(run=_explain)
+    path_map = commands.add_parser("paths", help="a target's path map: which flows take which next hop")
+    path_map.add_argument("target", metavar="TARGET")
+    _add_common(path_map)
+    path_map.add_argument("--output", choices=("table", "json"), default="table")
+    path_map.set_defaults(run=_paths)
     routers = commands.add_parser("routers", help="neighbors, routes and FIB as parsed")
     routers.add_argument("name", metavar="NAME", nargs="?")
     _add_common(routers)
@@ -143,8 +149,7 @@ def _check(options: argparse.Namespace) -> int:
     config = load(options.config_file)
     status = asyncio.run(_look(config, _status))
     if options.output == "json":
-        json.dump(to_json(status), sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        _print_json(to_json(status))
     else:
         terminal.show_status(terminal.console(), status)
     return 0 if status.all_ok else 1
@@ -164,6 +169,27 @@ async def _explained(monitor: Monitor, node: str) -> int:
     show_explanation(terminal.console(), status, monitor.views, node)
     own = next(one for one in status.nodes if one.name == node)
     return 0 if own.verdict == "ok" else 1
+
+
+def _paths(options: argparse.Namespace) -> int:
+    config = load(options.config_file)
+    known = [target.name for target in config.targets]
+    if options.target not in known:
+        print(f"no target {options.target!r}; there are {', '.join(known)}", file=sys.stderr)  # noqa: T201
+        return 2
+    status = asyncio.run(_look(config, _learned))
+    if options.output == "json":
+        _print_json(paths.to_json(status, options.target))
+    else:
+        paths.show_paths(terminal.console(), status, options.target)
+    return 0
+
+
+async def _learned(monitor: Monitor) -> Status:
+    await _status(monitor)
+    with terminal.console(stderr=True).status("finding out which flows take which next hops"):
+        await monitor.learn(_LEARNING_SECONDS)
+    return monitor.status()
 
 
 def _routers(options: argparse.Namespace) -> int:
@@ -201,6 +227,11 @@ async def _look(config: Config, look: Callable[[Monitor], Awaitable[_T]]) -> _T:
     finally:
         await monitor.close()
         await machine.close()
+
+
+def _print_json(document: Mapping[str, Any]) -> None:
+    json.dump(document, sys.stdout, indent=2)
+    sys.stdout.write("\n")
 
 
 def _size(config: Config) -> str:

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from exporter.status import DURATION_BUCKETS, PathStatus, Status
 from exporter.steering import Method
+from exporter.steering_metrics import families
 from routers.model import SessionState
 
 _PATH = ("target", "vip", "port", "router", "node", "next_hop")
@@ -48,6 +49,7 @@ class _StatusCollector(Collector):
         yield from _paths(self._status.paths)
         yield from _nodes(self._status)
         yield from _targets(self._status)
+        yield from _steering(self._status)
         yield from _routers(self._status)
         yield from _itself(self._status, self._reloads)
 
@@ -156,6 +158,14 @@ def _targets(status: Status) -> Iterator[Metric]:
             if name != Method.NONE:
                 method.add_metric((target.name, vip, router, name), 1)
     yield from (hops, verdict, answers, success, method)
+
+
+def _steering(status: Status) -> Iterator[Metric]:
+    for family in families(status):
+        metric = (_counter if family.counts else _gauge)(family.name, family.text, family.labels)
+        for labels, value in family.values.items():
+            metric.add_metric(labels, value)
+        yield metric
 
 
 def _routers(status: Status) -> Iterator[Metric]:

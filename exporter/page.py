@@ -7,9 +7,11 @@ from html import escape
 
 from exporter.durations import format_duration
 from exporter.status import NodeStatus, PathStatus, RouterStatus, Status, TargetStatus, relevant
+from exporter.steering_status import SteeringStatus
 from exporter.verdicts import Summary, Verdict
 
 _REFRESH_SECONDS = 5
+_NOT_STRONGER = "why none stronger"
 _CALM = {"ok": "ok", "unverified": "warn", "router_unknown": "warn", "degraded": "warn"}
 
 _STYLE = """
@@ -43,6 +45,8 @@ def render(status: Status, prefix: str, ready: bool) -> str:
         _matrix(status),
         "<h2>Next hops</h2>",
         _targets(status.targets),
+        "<h2>Steering</h2>",
+        _steering(status.steering),
         "<h2>Paths</h2>",
         _paths(status.paths, status.generated_at),
         "<h2>Routers</h2>",
@@ -133,6 +137,35 @@ def _targets(targets: Iterable[TargetStatus]) -> str:
     return _table(["target", "VIP", "verdict", "expected", "announced", "installed", "exercised", "ok"], rows)
 
 
+def _steering(found: Iterable[SteeringStatus]) -> str:
+    rows = []
+    for one in found:
+        where = f"[{one.vip}]" if ":" in one.vip else one.vip
+        several = len(one.hops) > 1
+        sure = [hop.confidence for hop in one.hops if hop.sources]
+        rows.append(
+            [
+                escape(one.target),
+                escape(f"{where}:{one.port}"),
+                escape(one.router),
+                escape(one.method),
+                f"{min(sure):.2f}" if sure else "-",
+                f"{len(sure)} of {len(one.hops)}",
+                escape(one.hashing.replace("_", " ")) if several else "-",
+                _spread(one) if several else "-",
+                f'<span class="dim">{escape(one.why_not_stronger)}</span>',
+            ]
+        )
+    columns = ["target", "VIP", "router", "method", "confidence", "with flows", "hashes on", "spread", _NOT_STRONGER]
+    return _table(columns, rows)
+
+
+def _spread(one: SteeringStatus) -> str:
+    if one.polarised is None:
+        return '<span class="dim">too few flows</span>'
+    return '<span class="v warn">polarised</span>' if one.polarised else "even"
+
+
 def _paths(paths: Iterable[PathStatus], now: float) -> str:
     rows = []
     for path in paths:
@@ -165,7 +198,7 @@ def _routers(routers: Iterable[RouterStatus], now: float) -> str:
 def _table(columns: list[str], rows: list[list[str]]) -> str:
     """Cells are HTML already; the last column of a wide table may wrap."""
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    wide = columns[-1] in ("why", "trouble")
+    wide = columns[-1] in ("why", "trouble", _NOT_STRONGER)
     body = "".join(
         "<tr>"
         + "".join(

@@ -8,12 +8,20 @@ from types import MappingProxyType
 from typing import Any
 
 from exporter.board import Board
+from exporter.conclude import Standpoint
 from exporter.config import Router
+from exporter.evidence import Hop, of_vip
+from exporter.expected import Target
 from exporter.feed import RouterFeed
+from exporter.hashing import HashKind
+from exporter.pathmap import Rehash
 from exporter.rounds import Round
+from exporter.shares import chi_square_p, polarised
 from exporter.status import Status
-from exporter.steering import Agreement, Choice, Method
+from exporter.steering import Choice, Method
+from exporter.steering_status import HopSteering, SteeringStatus, TraceTraffic, TrustStatus
 from exporter.verdicts import PathResult
+from probes.ports import Source
 from tests.exporter.scenario import NOW, World, build
 
 OUTAGE: Mapping[str, Any] = {
@@ -24,6 +32,19 @@ OUTAGE: Mapping[str, Any] = {
     "routers": {"edge": {"sessions": {"leviathan3": "absent"}, "fib": {"203.0.113.22": "default"}}},
     "direct": {"leviathan2": "unknown"},
 }
+TRUST = (
+    TrustStatus(
+        router="edge",
+        family=4,
+        hashing=HashKind.FIVE_TUPLE,
+        hop_distance=2,
+        oracle_agreement=0.75,
+        oracle_compared=4,
+        trace_agreement=1.0,
+        trace_compared=12,
+    ),
+)
+TRAFFIC = TraceTraffic({"segment": 40, "knock": 16}, {"segment": 38, "knock": 16})
 
 
 def feed_of(world: World, name: str = "edge") -> RouterFeed:
@@ -76,11 +97,56 @@ def run(board: Board, world: World, now: float = NOW) -> Status:
         ]
         board.judge(world.expected, target, points, now, target.name == "web" or None)
     board.round_ended(now)
-    trust = Agreement()
-    trust.record([True, True, True, False])
     feeds = {point.router: feed_of(world, point.router) for point in world.standpoints}
     views = {point.router: point.view for point in world.standpoints if point.view is not None}
-    return board.status(world.expected, feeds, views, {("edge", 4): trust}, now)
+    return board.status(world.expected, feeds, views, steering_of(world), TRUST, TRAFFIC, now)
+
+
+def steering_of(world: World) -> list[SteeringStatus]:
+    """What a survey would have found out where a router that flows pass forwards to anything."""
+    return [
+        path_map(point, target, vip, hops)
+        for point in world.standpoints
+        for target in world.expected.targets.values()
+        for vip in target.vips
+        if point.view is not None and point.crossed
+        if (hops := of_vip(point.view, world.expected, target, vip).hops)
+    ]
+
+
+def path_map(point: Standpoint, target: Target, vip: str, hops: Sequence[Hop]) -> SteeringStatus:
+    """Each next hop with two flows of its own, and 10, 11, ... of the sampled ones."""
+    counts = {hop.via: 10 + number for number, hop in enumerate(hops)}
+    weights = {hop.via: hop.weight for hop in hops}
+    return SteeringStatus(
+        target=target.name,
+        vip=vip,
+        port=target.port,
+        router=point.router,
+        method=Method.TRACE if len(hops) > 1 else Method.SINGLE,
+        why_not_stronger="the router cannot be asked about single flows" if len(hops) > 1 else "",
+        hashing=HashKind.FIVE_TUPLE,
+        hops=tuple(
+            HopSteering(
+                via=hop.via,
+                node=hop.node,
+                next_hop=hop.address,
+                sources=(Source(None, 20001 + number), Source(None, 20101 + number)),
+                confidence=0.95,
+                sampled=counts[hop.via],
+                share=counts[hop.via] / sum(counts.values()),
+                expected_share=hop.weight / sum(weights.values()),
+            )
+            for number, hop in enumerate(hops)
+        ),
+        sampled=sum(counts.values()),
+        p_value=chi_square_p(list(counts.values()), list(weights.values())),
+        polarised=polarised(counts, weights),
+        rehash=Rehash(NOW - 600, 10, 3),
+        probes=len(hops) + 1,
+        covered=len(hops),
+        unseen=(),
+    )
 
 
 def status_of(case: Mapping[str, Any] = OUTAGE) -> Status:

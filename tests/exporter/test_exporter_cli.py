@@ -53,10 +53,14 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     async def look(_: Monitor) -> None:
         return
 
+    async def learn(_: Monitor, seconds: float) -> None:
+        case["learned"] = seconds
+
     def status(_: Monitor) -> Status:
         return run(Board("0.0.test"), build(case))
 
     monkeypatch.setattr(Monitor, "full_round", look)
+    monkeypatch.setattr(Monitor, "learn", learn)
     monkeypatch.setattr(Monitor, "status", status)
     return iter([case])
 
@@ -78,7 +82,15 @@ def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["check", "--output=xml"], ["explain"], ["--log.level=loud", "check"], ["check", "--nonsense"], ["nonsense"]],
+    [
+        ["check", "--output=xml"],
+        ["explain"],
+        ["paths"],
+        ["paths", "git", "--output=xml"],
+        ["--log.level=loud", "check"],
+        ["check", "--nonsense"],
+        ["nonsense"],
+    ],
 )
 def test_bad_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -107,7 +119,10 @@ def test_the_default_file(config: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     assert capsys.readouterr().out.startswith("ecmp-exporter.yml: ok")
 
 
-@pytest.mark.parametrize("command", [["--config.check"], ["check"], ["explain", "leviathan1"], ["routers"], ["serve"]])
+@pytest.mark.parametrize(
+    "command",
+    [["--config.check"], ["check"], ["explain", "leviathan1"], ["paths", "git"], ["routers"], ["serve"]],
+)
 def test_a_bad_file_prints_every_problem(command: list[str], config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config.write_text(TEXT.replace("interval: 1s", "interval: 1", 1).replace("ssh_banner", "nothing"))
     assert cli.main([*command, f"--config.file={config}"]) == 2
@@ -127,6 +142,7 @@ def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[
     [
         (["explain", "leviathan2"], "no node 'leviathan2'; there are leviathan1, leviathan3\n"),
         (["routers", "core"], "no router 'core'; there are edge\n"),
+        (["paths", "web"], "no target 'web'; there are git\n"),
     ],
 )
 def test_an_unknown_name_lists_those_that_exist(
@@ -168,6 +184,33 @@ def test_explain(config: Path, judged: Iterator[dict[str, Any]], capsys: pytest.
     assert "leviathan1 (10.0.0.11) is ok" in capsys.readouterr().out
 
 
+def test_paths(config: Path, judged: Iterator[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+    case = next(judged)
+    assert cli.main(["paths", "git", f"--config.file={config}"]) == 0
+    said = capsys.readouterr().out
+    assert "git at 203.0.113.22:22 through edge" in said
+    assert "10.0.0.13  leviathan3  trace   0.95" in said
+    assert "\x1b[" not in said, "no colours into a pipe"
+    assert case["learned"] > 0, "a sample of shares takes more than a round"
+
+
+def test_paths_as_json(config: Path, judged: Iterator[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+    next(judged).update({"routers": {"edge": {"fib": ["leviathan2"]}}})
+    assert cli.main(["paths", "git", f"--config.file={config}", "--output=json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["target"] == "git"
+    assert [(one["vip"], one["method"]) for one in document["vips"]] == [("203.0.113.22", "single")]
+    assert [hop["node"] for hop in document["vips"][0]["next_hops"]] == ["leviathan2"]
+
+
+def test_paths_that_are_not_ok_are_no_failure_of_the_command(
+    config: Path, judged: Iterator[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    next(judged).update({"routers": {"edge": {"fib": "default"}}})
+    assert cli.main(["paths", "git", f"--config.file={config}"]) == 0
+    assert "edge forwards 203.0.113.22 nowhere" in capsys.readouterr().out
+
+
 def test_a_router_that_cannot_be_asked(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", f"--config.file={config}", "--output=json"]) == 1
     document = json.loads(capsys.readouterr().out)
@@ -176,3 +219,7 @@ def test_a_router_that_cannot_be_asked(config: Path, capsys: pytest.CaptureFixtu
     assert {path["verdict"] for path in document["paths"]} == {"router_unknown"}
     assert cli.main(["routers", f"--config.file={config}"]) == 1
     assert "edge (frr) is down" in capsys.readouterr().out
+    assert cli.main(["paths", "git", f"--config.file={config}"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "edge did not tell its next hops for 127.0.0.9" in said
+    assert "/nonexistent/vtysh" in said

@@ -2,20 +2,39 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis.strategies import (
+    DataObject,
+    booleans,
+    builds,
+    data,
+    floats,
+    integers,
+    just,
+    lists,
+    none,
+    sampled_from,
+)
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.board import Board
+from exporter.hashing import HashKind
 from exporter.metrics import Reloads, render
+from exporter.pathmap import Rehash
 from exporter.status import Status
+from exporter.steering_status import HopSteering, SteeringStatus
 from tests.exporter.scenario import NOW, build
 from tests.exporter.statuses import OUTAGE, run, status_of
 
 RELOADS = Reloads(successful=True, last_success=NOW)
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 PATH = frozenset({"target", "vip", "port", "router", "node", "next_hop"})
+ENDPOINT = frozenset({"target", "vip", "router"})
+NEXT_HOP = frozenset({"router", "vip", "next_hop", "node"})
 SERIES = {
     "ecmp_path_up": PATH,
     "ecmp_path_verdict_info": PATH | {"verdict"},
@@ -38,9 +57,26 @@ SERIES = {
     "ecmp_bgp_session_up": {"router", "neighbor", "node"},
     "ecmp_bgp_session_established_timestamp_seconds": {"router", "neighbor", "node"},
     "ecmp_bgp_prefixes_received": {"router", "neighbor", "node"},
-    "ecmp_next_hop_installed": {"router", "vip", "next_hop", "node"},
+    "ecmp_next_hop_installed": NEXT_HOP,
     "ecmp_steering_info": {"target", "vip", "router", "method"},
     "ecmp_steering_oracle_agreement_ratio": {"router"},
+    "ecmp_steering_agreement_ratio": {"router", "family", "method"},
+    "ecmp_steering_compared_flows": {"router", "family", "method"},
+    "ecmp_steering_hash_info": ENDPOINT | {"hash"},
+    "ecmp_steering_confidence_ratio": ENDPOINT,
+    "ecmp_steering_probes_per_path_ratio": ENDPOINT,
+    "ecmp_target_stranger_next_hops": ENDPOINT,
+    "ecmp_target_unseen_next_hops": ENDPOINT,
+    "ecmp_next_hop_flow_share_ratio": NEXT_HOP,
+    "ecmp_next_hop_flow_share_expected_ratio": NEXT_HOP,
+    "ecmp_flow_share_sampled_flows": ENDPOINT,
+    "ecmp_flow_share_chi_square_p_value": ENDPOINT,
+    "ecmp_flow_share_polarised": ENDPOINT,
+    "ecmp_rehash_timestamp_seconds": ENDPOINT,
+    "ecmp_rehash_compared_flows": ENDPOINT,
+    "ecmp_rehash_moved_flows_ratio": ENDPOINT,
+    "ecmp_trace_packets_total": {"kind"},
+    "ecmp_trace_answers_total": {"kind"},
     "ecmp_router_up": {"router"},
     "ecmp_router_snapshot_timestamp_seconds": {"router"},
     "ecmp_router_query_duration_seconds": {"router"},
@@ -141,6 +177,130 @@ def test_values() -> None:
     assert value(status, "ecmp_node_probe_duration_seconds_bucket", node="leviathan1", le="0.005") == [1]
     assert value(status, "ecmp_node_probe_duration_seconds_bucket", node="leviathan1", le="0.0025") == [0]
     assert value(status, "ecmp_node_probe_duration_seconds_sum", node="leviathan1") == [0.004]
+
+
+def test_values_of_steering() -> None:
+    status = status_of(RICH)
+    assert value(status, "ecmp_steering_hash_info", target="web", hash="five_tuple") == [1]
+    assert value(status, "ecmp_steering_confidence_ratio", target="web") == [0.95]
+    assert value(status, "ecmp_steering_probes_per_path_ratio", target="web", router="edge") == [1.5]
+    assert value(status, "ecmp_steering_agreement_ratio", router="edge", family="4", method="oracle") == [0.75]
+    assert value(status, "ecmp_steering_agreement_ratio", router="edge", family="4", method="trace") == [1]
+    assert value(status, "ecmp_steering_compared_flows", method="trace") == [12]
+    assert value(status, "ecmp_next_hop_flow_share_ratio", node="leviathan1", next_hop="10.0.0.11") == [10 / 21]
+    assert value(status, "ecmp_next_hop_flow_share_ratio", node="leviathan2") == [11 / 21]
+    assert value(status, "ecmp_next_hop_flow_share_expected_ratio", node="leviathan2") == [0.5]
+    assert value(status, "ecmp_flow_share_sampled_flows", target="web") == [21]
+    assert value(status, "ecmp_flow_share_chi_square_p_value", target="web") == [pytest.approx(0.827, abs=0.001)]
+    assert value(status, "ecmp_flow_share_polarised", target="web") == [0]
+    assert value(status, "ecmp_rehash_moved_flows_ratio", target="web") == [0.3]
+    assert value(status, "ecmp_rehash_compared_flows", target="web") == [10]
+    assert value(status, "ecmp_rehash_timestamp_seconds", target="web") == [NOW - 600]
+    assert value(status, "ecmp_trace_packets_total", kind="segment") == [40]
+    assert value(status, "ecmp_trace_answers_total", kind="segment") == [38]
+    assert value(status, "ecmp_target_stranger_next_hops", target="web") == [0]
+    assert value(status, "ecmp_target_unseen_next_hops", target="web") == [0]
+    assert value(status, "ecmp_next_hop_flow_share_ratio", vip="203.0.113.22") == [], "it is forwarded nowhere"
+    odd = replace(status.steering[0], strangers=("10.0.0.99",), unseen=("leviathan1", "leviathan2"), polarised=True)
+    status = replace(status, steering=(odd,))
+    assert value(status, "ecmp_target_stranger_next_hops", target="web") == [1]
+    assert value(status, "ecmp_target_unseen_next_hops", target="web") == [2]
+    assert value(status, "ecmp_flow_share_polarised", target="web") == [1]
+
+
+def test_the_least_confidence_of_the_next_hops_with_flows() -> None:
+    status = status_of({})
+    first, second, third = status.steering[0].hops
+    hops = (replace(first, confidence=0.97), second, replace(third, sources=(), confidence=0.0))
+    status = replace(status, steering=(replace(status.steering[0], hops=hops),))
+    assert value(status, "ecmp_steering_confidence_ratio") == [0.95]
+
+
+def test_what_is_not_known_of_steering_is_left_out() -> None:
+    status = status_of({})
+    hops = tuple(replace(hop, sources=(), sampled=0, share=None) for hop in status.steering[0].hops)
+    bare = replace(
+        status.steering[0],
+        hops=hops,
+        sampled=0,
+        p_value=None,
+        polarised=None,
+        rehash=Rehash(NOW, 0, 0),
+        covered=0,
+        unseen=None,
+    )
+    trust = tuple(replace(one, oracle_agreement=None, oracle_compared=0) for one in status.trust)
+    status = replace(status, steering=(bare,), trust=trust)
+    for name in (
+        "ecmp_next_hop_flow_share_ratio",
+        "ecmp_flow_share_chi_square_p_value",
+        "ecmp_flow_share_polarised",
+        "ecmp_steering_confidence_ratio",
+        "ecmp_steering_probes_per_path_ratio",
+        "ecmp_rehash_moved_flows_ratio",
+        "ecmp_target_unseen_next_hops",
+    ):
+        assert value(status, name) == [], name
+    assert value(status, "ecmp_steering_agreement_ratio", method="oracle") == []
+    assert value(status, "ecmp_steering_compared_flows", method="oracle") == [0]
+    assert value(status, "ecmp_flow_share_sampled_flows") == [0]
+    assert len(value(status, "ecmp_next_hop_flow_share_expected_ratio")) == 3
+    assert value(replace(status, steering=(replace(bare, rehash=None),)), "ecmp_rehash_timestamp_seconds") == []
+
+
+def test_targets_that_share_a_vip_share_its_next_hops() -> None:
+    status = status_of({"routers": {"edge": {"fib": ["leviathan1", "leviathan2"]}}})
+    own = status.steering[0]
+    first, second = own.hops
+    other = replace(own, target="web", port=443, hops=(replace(first, sampled=29), replace(second, sampled=0)))
+    status = replace(status, steering=(own, other))
+    assert value(status, "ecmp_next_hop_flow_share_ratio", node="leviathan1") == [39 / 50]
+    assert value(status, "ecmp_next_hop_flow_share_ratio", node="leviathan2") == [11 / 50]
+    assert value(status, "ecmp_next_hop_flow_share_expected_ratio") == [0.5, 0.5]
+
+
+@settings(deadline=None, max_examples=60)
+@given(data())
+def test_the_shares_of_a_vip_are_those_of_one_whole(draw: DataObject) -> None:
+    """Whatever the targets, VIPs and routers: no series stands there twice, and all shares make one."""
+    names = sampled_from(["a", "b", "c"])
+    hop = builds(
+        HopSteering,
+        via=names,
+        node=none() | names,
+        next_hop=names,
+        sources=just(()),
+        confidence=floats(0, 1),
+        sampled=integers(0, 100),
+        share=none(),
+        expected_share=floats(0, 1),
+    )
+    endpoint = builds(
+        SteeringStatus,
+        target=names,
+        vip=names,
+        router=names,
+        port=integers(1, 65535),
+        method=just("trace"),
+        why_not_stronger=just(""),
+        hashing=sampled_from(HashKind),
+        hops=lists(hop, max_size=4).map(tuple),
+        sampled=integers(0, 100),
+        p_value=none(),
+        polarised=none() | booleans(),
+        rehash=none(),
+        probes=integers(0, 9),
+        covered=integers(0, 9),
+    )
+    found = draw.draw(lists(endpoint, max_size=6, unique_by=lambda one: (one.target, one.vip, one.router)))
+    seen = samples(replace(status_of(), steering=tuple(found)))  # fails where a series stands there twice
+    wholes: dict[tuple[str, str], float] = {}
+    for (name, labels), share in seen.items():
+        if name == "ecmp_next_hop_flow_share_ratio":
+            key = (dict(labels)["router"], dict(labels)["vip"])
+            wholes[key] = wholes.get(key, 0) + share
+    met = {(one.router, one.vip) for one in found if any(hop.sampled for hop in one.hops)}
+    assert wholes == {key: pytest.approx(1) for key in met}
 
 
 def test_exactly_one_verdict_for_each_path_node_and_target() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 
 from exporter.page import render
@@ -63,6 +64,27 @@ def test_links_stand_under_the_prefix() -> None:
     assert links == ["/ecmp/metrics", "/ecmp/api/v1/status", "/ecmp/api/v1/events", "/ecmp/config"]
 
 
+def test_steering_is_told_for_each_vip() -> None:
+    status = status_of({"routers": {"edge": {"fib": ["leviathan1", "leviathan2"]}}})
+    text = " ".join(page_of(status).text.split())
+    assert "why none stronger git 203.0.113.22:22 edge trace 0.95 2 of 2 five tuple even the router cannot" in text
+
+
+def test_steering_that_found_something_wrong() -> None:
+    status = status_of({})
+    hops = tuple(replace(hop, sources=()) for hop in status.steering[0].hops)
+    odd = replace(status.steering[0], hops=hops, hashing="per_packet", polarised=True, method="sweep")
+    text = " ".join(page_of(replace(status, steering=(odd,))).text.split())
+    assert "edge sweep - 0 of 3 per packet polarised" in text
+    unknown = replace(odd, hashing="unknown", polarised=None)
+    assert "unknown too few flows" in " ".join(page_of(replace(status, steering=(unknown,))).text.split())
+
+
+def test_one_next_hop_has_nothing_to_hash_and_no_shares() -> None:
+    text = " ".join(page_of(status_of({"routers": {"edge": {"fib": ["leviathan1"]}}})).text.split())
+    assert "git 203.0.113.22:22 edge single 0.95 1 of 1 - - " in text
+
+
 def test_hostile_text_is_text() -> None:
     """Router errors, probe details and names come from elsewhere: none of it becomes an element."""
     case = {
@@ -76,7 +98,10 @@ def test_hostile_text_is_text() -> None:
         },
         "probes": {"c": {"failure": "protocol", "connected": True, "detail": HOSTILE}},
     }
-    calm, page = page_of(status_of({})), page_of(status_of(case))
+    status = status_of(case)
+    told = [replace(one, why_not_stronger=HOSTILE, method=HOSTILE, hashing=HOSTILE) for one in status.steering]
+    assert told
+    calm, page = page_of(status_of({})), page_of(replace(status, steering=tuple(told)))
     assert set(page.elements) <= {*calm.elements, "pre", "b", "span", "p"}
     assert "script" not in page.elements
     assert not [name for name, _ in page.attributes if name.startswith("on")]
