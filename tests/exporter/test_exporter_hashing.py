@@ -118,6 +118,32 @@ def test_one_change_of_next_hop_may_be_the_router_hashing_anew() -> None:
     assert seen.kind(EVEN) is HashKind.FIVE_TUPLE
 
 
+def test_few_repeats_over_many_next_hops_are_few_repeats() -> None:
+    many = dict.fromkeys("abcdefgh", 1.0)
+    seen = Sightings()
+    meet(seen, "abcd")
+    meet(seen, "abc")  # 1 in 512 by chance
+    assert seen.kind(many) is HashKind.UNKNOWN
+    meet(seen, "abcd")
+    assert seen.kind(many) is HashKind.UNKNOWN
+    meet(seen, "a")
+    assert seen.kind(many) is HashKind.FIVE_TUPLE
+
+
+def test_next_hops_that_were_taken_before_a_disagreement_are_not_come_back_to() -> None:
+    """An address that moves from a to b and on to a, in front of our eyes, has not been on both at once."""
+    seen = Sightings()
+    meet(seen, "a" * 5)
+    meet(seen, "b" * 5, THERE)
+    for _ in range(5):
+        meet(seen, "a" * 5)
+        meet(seen, "b" * 5, THERE)
+    for ways in ("b" * 5, "b" * 5, "a" * 5, "a" * 5):
+        meet(seen, ways)
+    assert seen.steady.proven()
+    assert seen.kind(EVEN) is HashKind.UNKNOWN
+
+
 # --- addresses
 
 
@@ -239,6 +265,13 @@ def test_segments_that_do_not_tell_about_connections() -> None:
     assert (seen.steady.proven(), seen.kept.proven(), seen.alike.disproved()) == (True, True, True)
     assert seen.kind(EVEN) is HashKind.FIVE_TUPLE  # by its connections
     seen = Sightings()
+    for _ in range(10):
+        for source, packet in zip(flows(4), "abba", strict=True):
+            seen.segment(source, 443, packet)
+            seen.connection(source, 443, "a")
+    assert (seen.steady.proven(), seen.kept.proven(), seen.alike.disproved()) == (True, True, True)
+    assert seen.kind(EVEN) is HashKind.UNKNOWN  # ports count for its segments only
+    seen = Sightings()
     meet(seen, "a" * 30)
     for source in flows(30):
         seen.connection(source, 443, "b")
@@ -252,6 +285,24 @@ def test_segments_and_connections_that_agree() -> None:
     for source, via in zip(flows(8), "abababab", strict=True):
         seen.connection(source, 443, via)
     assert (seen.alike.proven(), seen.alike.comparisons()) == (True, 8)
+    seen = Sightings()
+    meet(seen, "aaaa")
+    for source in flows(4):
+        seen.connection(source, 443, "a")
+    assert seen.alike.comparisons() == 0  # they could not have differed
+
+
+def test_segments_and_connections_are_compared_only_if_nothing_has_moved_between_them() -> None:
+    seen = Sightings()
+    meet(seen, "abab")
+    for source, via in zip(flows(4), "abab", strict=True):
+        seen.connection(source, 443, via)
+    for _ in range(3):
+        meet(seen, "baba")  # hashed anew: what connections did before is out of date
+    assert (seen.alike.ratio(), seen.alike.comparisons()) == (1.0, 4)
+    for source, via in zip(flows(4), "baba", strict=True):
+        seen.connection(source, 443, via)
+    assert seen.alike.ratio() == 1.0
 
 
 def test_a_disagreement_early_on_is_redeemed_by_agreement_in_a_row() -> None:
@@ -265,8 +316,12 @@ def test_a_disagreement_early_on_is_redeemed_by_agreement_in_a_row() -> None:
         seen.segment(Source(HERE, 20000 + number % 2), 443, "ba"[number % 2])
     assert not seen.steady.disproved()
     assert seen.kind(EVEN) is HashKind.FIVE_TUPLE
-    seen.segment(Source(HERE, 20000), 443, "a")
-    assert seen.kind(EVEN) is HashKind.PER_PACKET
+    for turn in range(6):
+        seen.segment(Source(HERE, 20000), 443, "ab"[turn % 2])
+        assert seen.kind(EVEN) is HashKind.PER_PACKET
+    for _ in range(9):
+        meet(seen, "ba")  # one event, however long it took
+    assert seen.kind(EVEN) is HashKind.FIVE_TUPLE
 
 
 def test_what_was_seen_before_a_disagreement_is_out_of_date() -> None:
