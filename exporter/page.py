@@ -142,7 +142,7 @@ def _steering(found: Iterable[SteeringStatus]) -> str:
     for one in found:
         where = f"[{one.vip}]" if ":" in one.vip else one.vip
         several = len(one.hops) > 1
-        sure = [hop.confidence for hop in one.hops if hop.sources]
+        sure = [hop.confidence for hop in one.hops if hop.sources and hop.confidence > 0]
         rows.append(
             [
                 escape(one.target),

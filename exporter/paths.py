@@ -152,9 +152,10 @@ def _facts(one: SteeringStatus, trust: TrustStatus | None, now: float) -> Table:
 
 
 def _method(one: SteeringStatus) -> str:
-    sure = [hop.confidence for hop in one.hops if hop.sources]
-    least = f", confidence {min(sure):.2f}" if sure else ", no flow is known for any next hop"
-    return f"{one.method}{least if one.method != Method.SWEEP else ', no flow is known for a single next hop'}"
+    sure = [hop.confidence for hop in one.hops if _is_known(hop)]
+    return (
+        f"{one.method}, confidence {min(sure):.2f}" if sure else f"{one.method}, no flow is proven to take any next hop"
+    )
 
 
 def _hashes_on(one: SteeringStatus) -> str:
@@ -186,7 +187,7 @@ def _distance(hops: int | None) -> str:
 
 
 def _probes(one: SteeringStatus) -> str:
-    paths = "path" if one.covered == 1 else "paths"
+    paths = "path" if len(one.hops) == 1 else "paths"
     ratio = f", {one.probes / one.covered:.1f} per path" if one.covered else ""
     return f"{one.probes} sent in the last round, {one.covered} of {len(one.hops)} {paths} covered{ratio}"
 
@@ -218,7 +219,7 @@ def _next_hops(one: SteeringStatus) -> Table:
     for column in ("  next hop", "node", "method", "confidence", "flows", "source ports", "share", "expected"):
         table.add_column(column, overflow="fold", justify="right" if column in _NUMBERS else "left")
     for hop in one.hops:
-        known = bool(hop.sources)
+        known = _is_known(hop)
         table.add_row(
             f"  {hop.next_hop}",
             hop.node or "-",
@@ -230,6 +231,11 @@ def _next_hops(one: SteeringStatus) -> Table:
             f"{hop.expected_share:.1%}",
         )
     return table
+
+
+def _is_known(hop: HopSteering) -> bool:
+    """Whether flows are believed to take it; a sweep may have met it without proving anything."""
+    return bool(hop.sources) and hop.confidence > 0
 
 
 def _share(hop: HopSteering) -> str:

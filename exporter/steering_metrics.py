@@ -46,7 +46,7 @@ def _endpoints(found: Iterable[SteeringStatus]) -> Iterator[Family]:
     for one in found:
         labels = _labels(one)
         hashing[*labels, one.hashing] = 1
-        sure = [hop.confidence for hop in one.hops if hop.sources]
+        sure = [hop.confidence for hop in one.hops if hop.sources and hop.confidence > 0]
         if sure:
             confidence[labels] = min(sure)
         if one.covered:

@@ -19,7 +19,7 @@ from exporter.rounds import Round
 from exporter.shares import chi_square_p, polarised
 from exporter.status import Status
 from exporter.steering import Choice, Method
-from exporter.steering_status import HopSteering, SteeringStatus, TraceTraffic, TrustStatus
+from exporter.steering_status import HopSteering, Steered, SteeringStatus, TraceTraffic, TrustStatus
 from exporter.verdicts import PathResult
 from probes.ports import Source
 from tests.exporter.scenario import NOW, World, build
@@ -99,7 +99,8 @@ def run(board: Board, world: World, now: float = NOW) -> Status:
     board.round_ended(now)
     feeds = {point.router: feed_of(world, point.router) for point in world.standpoints}
     views = {point.router: point.view for point in world.standpoints if point.view is not None}
-    return board.status(world.expected, feeds, views, steering_of(world), TRUST, TRAFFIC, now)
+    steered = Steered(tuple(steering_of(world)), TRUST, TRAFFIC)
+    return board.status(world.expected, feeds, views, steered, now)
 
 
 def steering_of(world: World) -> list[SteeringStatus]:

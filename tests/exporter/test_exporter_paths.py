@@ -145,11 +145,18 @@ def test_no_flow_at_all() -> None:
     hops = tuple(replace(hop, sources=(), confidence=0.0, share=None) for hop in status.steering[0].hops)
     fields = {"hops": hops, "sampled": 0, "p_value": None, "polarised": None, "covered": 0, "probes": 9}
     said = shown(changed(status, method=Method.NONE, **fields), "git")
-    assert "none, no flow is known for any next hop" in said
+    assert "none, no flow is proven to take any next hop" in said
     assert "0 flows sampled, too few to judge" in said
     assert "9 sent in the last round, 0 of 3 paths covered\n" in said
     assert row(said, "10.0.0.11")[-2:] == ["-", "33.3%"]
-    assert "sweep, no flow is known for a single next hop" in shown(changed(status, method=Method.SWEEP), "git")
+
+
+def test_what_a_sweep_met_is_not_proven() -> None:
+    status = status_of({})
+    hops = tuple(replace(hop, confidence=0.0) for hop in status.steering[0].hops)
+    said = shown(changed(status, method=Method.SWEEP, hops=hops, covered=0), "git")
+    assert "sweep, no flow is proven to take any next hop" in said
+    assert row(said, "10.0.0.11")[2:6] == ["-", "-", "2", "20001,"]
 
 
 @pytest.mark.parametrize(
