@@ -55,17 +55,23 @@ from routers.transport import RouterError
 _OWNER: Final = "\0ecmp-exporter-bypass"
 _ANYWHERE: Final = {IPV4: "192.0.2.1", IPV6: "2001:db8::1"}  # RFC 5737, RFC 3849: the default route leads there
 _SECONDS: Final = 5.0
-_PREDECESSOR_SECONDS: Final = 1.0  # a process that has just ended is still cleaned up after
+_PREDECESSOR_SECONDS: Final = 3.0  # a process that has just ended is still cleaned up after
 _MOST_BYTES: Final = 16 << 20
 _SETTINGS: Final = Path("/proc/sys/net/ipv4/conf")
 _IPV6_SETTINGS: Final = Path("/proc/sys/net/ipv6")
 _PATH: Final = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
 # Signals that end a service end the janitor by the end of its pipe, not before.
+# After a crash an `ip` that was at work may still add something: hence the second time.
+_CLOSED: Final = b"closed\n"
 _JANITOR: Final = """trap '' HUP INT TERM
 undo=$(cat)
-for family in 4 6; do
-  printf '%s\\n' "$undo" | sed -n "s/^$family //p" | "$1" -"$family" -force -batch -
-done
+clean() {
+  for family in 4 6; do
+    printf '%s\\n' "$undo" | sed -n "s/^$family //p" | "$1" -"$family" -force -batch -
+  done
+}
+clean "$1"
+case $undo in *closed) ;; *) sleep 1; clean "$1" ;; esac
 """
 _log = logging.getLogger(__name__)
 
@@ -278,18 +284,22 @@ class _Janitor:
     def tell(self, wanted: frozenset[Entry]) -> bool:
         """Hand over how to undo these entries, before they are made. False when the process has gone."""
         new = sorted(wanted - self._told, key=lambda entry: (entry.kind != "rule", entry.text))
+        self._told |= wanted
+        return self._say("".join(f"{entry.family} {entry.line('del')}\n" for entry in new).encode())
+
+    def _say(self, words: bytes) -> bool:
         if self._process.poll() is not None or self._process.stdin is None:
             return False
         try:
-            self._process.stdin.write("".join(f"{entry.family} {entry.line('del')}\n" for entry in new).encode())
+            self._process.stdin.write(words)
             self._process.stdin.flush()
         except BrokenPipeError:
             return False
-        self._told |= wanted
         return True
 
     async def end(self) -> None:
         """Let it clean up, and wait for it. A process that does not end is killed."""
+        self._say(_CLOSED)
         self._hang_up()
         try:
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -71,11 +72,14 @@ class Driver:
         )
         self.janitor: int | None = None
 
-    def ask(self, *command: object) -> Any:
+    def send(self, *command: object) -> None:
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(command) + "\n")
         self.process.stdin.flush()
+
+    def ask(self, *command: object) -> Any:
+        self.send(*command)
+        assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, f"it ended: {self.process.communicate()[1]}"
         return json.loads(line)
@@ -198,6 +202,23 @@ def test_a_process_that_is_killed_leaves_nothing(prober: Prober, number: signal.
     driver.process.wait(20)
     assert soon(lambda: prober.routing() == before)
     assert soon(lambda: start_time(janitor) is None)
+
+
+def test_a_process_that_is_killed_while_routes_are_being_added_leaves_nothing(prober: Prober, tmp_path: Path) -> None:
+    """The `ip` that it started lives on and adds them when everything has been removed already."""
+    slow = tmp_path / "bin" / "ip"
+    slow.parent.mkdir()
+    late = f'case "$*" in *-batch*) mkdir {tmp_path}/adding 2>/dev/null && sleep 0.7; esac'
+    slow.write_text(f'#!/bin/sh\n{late}\nexec {shutil.which("ip")} "$@"\n', encoding="utf-8")
+    slow.chmod(0o755)
+    before = prober.routing()
+    driver = prober.driver("env", f"PATH={slow.parent}:{os.environ['PATH']}")
+    driver.send("install", NODES)
+    assert soon((tmp_path / "adding").exists)
+    driver.kill()
+    assert soon(lambda: prober.routing() != before)
+    assert soon(lambda: "ecmp-exporter-bypass" not in prober.run("cat /proc/net/unix"))
+    assert prober.routing() == before
 
 
 def test_a_process_that_just_ends_leaves_nothing(prober: Prober) -> None:
