@@ -60,9 +60,9 @@ _MOST_BYTES: Final = 16 << 20
 _SETTINGS: Final = Path("/proc/sys/net/ipv4/conf")
 _IPV6_SETTINGS: Final = Path("/proc/sys/net/ipv6")
 _PATH: Final = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
-# Signals that end a service end the janitor by the end of its pipe, not before.
-# After a crash an `ip` that was at work may still add something: hence the second time.
 _CLOSED: Final = b"closed\n"
+# Signals that end a service end the janitor by the end of its pipe, not before. After a crash an `ip` that
+# was at work may still add something: hence the second time.
 _JANITOR: Final = """trap '' HUP INT TERM
 undo=$(cat)
 clean() {
