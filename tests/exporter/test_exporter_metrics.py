@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -356,3 +358,11 @@ def test_promtool_has_nothing_to_say() -> None:
     for name in (line.split()[2] for line in body.decode().splitlines() if line.startswith("# TYPE")):
         assert name.startswith("ecmp_")
         assert not name.endswith(("_milliseconds", "_ms", "_minutes", "_hours", "_count", "_sum", "_bucket"))
+
+
+def test_the_manual_knows_the_metrics_of_steering() -> None:
+    text = (Path(__file__).parent.parent.parent / "docs" / "steering.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(ecmp_[a-z_]+)`", text))
+    assert named <= set(SERIES)
+    steering = re.compile("ecmp_(steering|flow_share|next_hop_flow|rehash|trace|target_(stranger|unseen))")
+    assert {name for name in SERIES if steering.match(name)} == named

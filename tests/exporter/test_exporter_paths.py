@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from tests.exporter.scenario import NOW
 from tests.exporter.statuses import OUTAGE, status_of
 
 VIP6 = "2001:db8:203::22"
+MANUAL = Path(__file__).parent.parent.parent / "docs" / "steering.md"
 V6: Mapping[str, Any] = {
     "nodes": {"a": ["10.0.0.1", "2001:db8:10::1"], "b": ["10.0.0.2", "2001:db8:10::2"]},
     "targets": {"git": {"vips": ["203.0.113.22", VIP6], "port": 22}},
@@ -260,3 +263,32 @@ def test_the_hop_of_no_node() -> None:
     found: SteeringStatus = path_maps(status, "git")[0]
     assert [hop.node for hop in found.hops] == ["leviathan1", None]
     assert row(shown(status, "git"), "10.0.0.99")[1] == "-"
+
+
+def test_the_manual_names_every_key_of_the_document() -> None:
+    document = to_json(status_of({}), "git")
+    (vip,) = document["vips"]
+    named = set(re.findall(r"`([a-z_]+)`", MANUAL.read_text(encoding="utf-8")))
+    assert {*document, *vip, *vip["next_hops"][0]} - {"vips"} <= named
+    measured = ("oracle_agreement", "oracle_compared", "trace_agreement", "trace_compared")
+    assert {*document["routers"][0]} - set(measured) <= named
+
+
+def test_the_manual_says_how_many_addresses_are_needed() -> None:
+    text = MANUAL.read_text(encoding="utf-8")
+    hops, addresses = (
+        [int(number) for number in re.findall(r"\d+", line)]
+        for line in text.splitlines()
+        if line.startswith(("| next hops | 2", "| source addresses |"))
+    )
+    assert addresses == [flows_needed(count) for count in hops]
+
+
+def test_the_manual_explains_every_line() -> None:
+    status = status_of({})
+    odd = changed(status, strangers=("10.0.0.99",), unseen=("leviathan3",))
+    before_table = shown(odd, "git").partition("  next hop")[0]
+    lines = {re.split(r"  +", line.strip())[0] for line in before_table.splitlines()[1:] if not line.startswith("   ")}
+    assert len(lines) == 10
+    text = MANUAL.read_text(encoding="utf-8")
+    assert not [line for line in lines if f"| `{line}` |" not in text]
