@@ -24,8 +24,9 @@ from exporter.status import (
     TargetStatus,
     relevant,
 )
-from exporter.steering import Agreement, Method
-from exporter.verdicts import PathResult, Summary, Verdict, summarize
+from exporter.steering import Method
+from exporter.steering_status import Steered, TrustStatus
+from exporter.verdicts import PathResult, Summary, Sweep, Verdict, summarize
 from routers.model import Session
 
 _MOST_EVENTS = 1000
@@ -42,6 +43,8 @@ class _Held:
     blind: Mapping[str, PathResult] = field(default_factory=dict)
     no_flow: Mapping[str, str] = field(default_factory=dict)
     method: str = Method.NONE
+    sweep: Sweep | None = None
+    probes: int = 0  # sent in the last round
     tallies: dict[str, Tally] = field(default_factory=dict)
 
 
@@ -59,6 +62,7 @@ class Board:
         self._working: dict[str, frozenset[str]] = {}
         self._durations: dict[tuple[str, str], list[int]] = {}
         self._duration_sums: dict[tuple[str, str], float] = {}
+        self._answered: set[str] = set()  # nodes that have answered a direct check before
         self._last_round: float | None = None
 
     def commit(self, place: _Place, finished: Round, prober: str, nodes: Collection[str], *, confirmed: bool) -> None:
@@ -66,13 +70,14 @@ class Board:
         held = self._held.setdefault(place, _Held())
         vias = {via for via, _ in finished.basis} | set(finished.results)
         if confirmed:
-            kept = {via: result for via, result in held.results.items() if via in vias}
-            held.results = {**kept, **finished.results}
+            held.results = dict(finished.results)
             held.blind = {}
+            held.sweep = finished.sweep
         else:
             held.blind = finished.results
         held.no_flow = finished.no_flow
         held.method = finished.choice.method
+        held.probes = len(finished.sent)
         held.tallies = {via: tally for via, tally in held.tallies.items() if via in vias or via in nodes}
         for via, result in finished.results.items():
             held.tallies[via] = held.tallies.get(via, Tally()).after(result)
@@ -88,6 +93,17 @@ class Board:
         if place in self._held:
             self._held[place].results = {}
             self._held[place].blind = {}
+            self._held[place].sweep = None
+
+    def last_round(self, place: _Place) -> tuple[int, int]:
+        """Probes that the last round of an endpoint sent, and paths that have a result from it."""
+        held = self._held.get(place)
+        return (0, 0) if held is None else (held.probes, len(held.results))
+
+    def checked(self, direct: Mapping[str, bool | None]) -> None:
+        """Take over the nodes' direct checks."""
+        self.direct = direct
+        self._answered |= {name for name, alive in direct.items() if alive}
 
     def keep(self, places: Collection[_Place], expected: Expected) -> None:
         """Drop everything that is not expected any more, so that its series disappear."""
@@ -97,6 +113,7 @@ class Board:
         self._working = {name: targets for name, targets in self._working.items() if name in expected.nodes}
         self._durations = {key: value for key, value in self._durations.items() if key[0] in expected.nodes}
         self.direct = {name: alive for name, alive in self.direct.items() if name in expected.nodes}
+        self._answered &= set(expected.nodes)
 
     def exercise(self, place: _Place, oldest: float, *, blind: bool) -> Exercise:
         """The results of an endpoint that are not older than `oldest` (seconds since the epoch).
@@ -108,7 +125,8 @@ class Board:
             return Exercise()
         results = {**held.results, **held.blind} if blind else held.results
         fresh = {via: result for via, result in results.items() if result.at >= oldest}
-        return Exercise(fresh, held.no_flow, held.method, dict(held.tallies))
+        sweep = held.sweep if held.sweep is not None and held.sweep.at >= oldest and not blind else None
+        return Exercise(fresh, held.no_flow, held.method, dict(held.tallies), sweep)
 
     def judge(
         self,
@@ -121,7 +139,8 @@ class Board:
         """Conclude on one target and note what changed."""
         self._note_working(target, standpoints)
         before = self._targets.get(target.name)
-        around = Surroundings(self.direct, self._working)
+        lost = frozenset(name for name in self._answered if self.direct.get(name) is False)
+        around = Surroundings(self.direct, self._working, lost)
         status = conclude(expected, target, standpoints, around, now, before, dns_success)
         self._targets[target.name] = status
         self._note_events(before, status, now)
@@ -134,7 +153,7 @@ class Board:
         expected: Expected,
         feeds: Mapping[str, RouterFeed],
         views: Mapping[str, RouterView],
-        trust: Mapping[tuple[str, int], Agreement],
+        steered: Steered,
         now: float,
     ) -> Status:
         """Everything, as one immutable value."""
@@ -142,7 +161,7 @@ class Board:
         return Status(
             generated_at=now,
             version=self._version,
-            routers=tuple(_router(feed, views.get(name), expected, trust, now) for name, feed in feeds.items()),
+            routers=tuple(_router(feed, views.get(name), expected, steered.trust, now) for name, feed in feeds.items()),
             nodes=self._node_statuses(expected, targets, now),
             targets=targets,
             durations=tuple(
@@ -151,6 +170,9 @@ class Board:
             ),
             rounds_missed=self.rounds_missed,
             last_round=self._last_round,
+            steering=steered.vips,
+            trust=steered.trust,
+            traffic=steered.traffic,
         )
 
     def _observe(self, via: str, prober: str, result: PathResult) -> None:
@@ -223,13 +245,13 @@ def _router(
     feed: RouterFeed,
     view: RouterView | None,
     expected: Expected,
-    trust: Mapping[tuple[str, int], Agreement],
+    trust: Sequence[TrustStatus],
     now: float,
 ) -> RouterStatus:
     name = feed.config.name
-    seen = [agreement for (router, _), agreement in trust.items() if router == name]
-    total = sum(agreement.comparisons() for agreement in seen)
-    right = sum((agreement.ratio() or 0.0) * agreement.comparisons() for agreement in seen)
+    seen = [one for one in trust if one.router == name]
+    total = sum(one.oracle_compared for one in seen)
+    right = sum((one.oracle_agreement or 0.0) * one.oracle_compared for one in seen)
     known = view is not None and view.snapshot.sessions is not None
     return RouterStatus(
         name=name,

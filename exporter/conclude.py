@@ -10,7 +10,7 @@ from exporter import reasons
 from exporter.evidence import Evidence, RouterView, VipEvidence, of_vip
 from exporter.expected import Expected, Target
 from exporter.status import PathStatus, Tally, TargetStatus, VipStatus, relevant
-from exporter.verdicts import PathFacts, PathResult, Verdict, judge, summarize
+from exporter.verdicts import PathFacts, PathResult, Sweep, Verdict, judge, summarize
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,7 @@ class Exercise:
     no_flow: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     method: str | None = None
     tallies: Mapping[str, Tally] = field(default_factory=lambda: MappingProxyType({}))
+    sweep: Sweep | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,14 @@ class Standpoint:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What lies beside a target: direct checks by node, and by node the targets that work through it."""
+    """What lies beside a target: direct checks by node, and by node the targets that work through it.
+
+    `lost` are the nodes that answered direct checks and do not any more.
+    """
 
     direct: Mapping[str, bool | None]
     working: Mapping[str, frozenset[str]]
+    lost: frozenset[str] = frozenset()
 
 
 def conclude(
@@ -104,6 +109,8 @@ def _facts(
             router_trouble=standpoint.trouble,
             no_flow=_no_flow(standpoint, exercise, name),
             crossed=standpoint.crossed,
+            sweep=exercise.sweep,
+            direct_lost=name in around.lost or _unresolved(standpoint.view, own),
         )
     hops = evidence.hops if evidence is not None and standpoint.trouble is None else None
     for hop in hops or ():
@@ -117,6 +124,13 @@ def _facts(
                 result=exercise.results.get(hop.via),
                 crossed=standpoint.crossed,
             )
+
+
+def _unresolved(view: RouterView | None, evidence: Evidence | None) -> bool:
+    """The router itself gets no answer from an address of the node (ARP, neighbor discovery)."""
+    own = evidence.node.addresses if evidence is not None else ()
+    neighbors = view.snapshot.neighbors if view is not None else None
+    return any(not row.reachable and row.address in own for row in neighbors or ())
 
 
 def _no_flow(standpoint: Standpoint, exercise: Exercise, via: str) -> str:

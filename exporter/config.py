@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from exporter.durations import format_duration, parse_duration
 from probes.pattern import expression
+from probes.ssh_hostkey import ALGORITHMS
 
 LOWEST_PORT = 1024
 HIGHEST_PORT = 65535
@@ -18,7 +19,6 @@ _NAME = r"^[A-Za-z0-9_.:/-]{1,63}$"
 _HOST = re.compile(r"(?=.{1,253}\.?$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_-]{1,63}\.?")
 
 # Known to the contract, built by later issues: naming one is an error that says so, never ignored.
-STEERING_LATER = frozenset({"trace", "sweep"})
 PLATFORMS_LATER = frozenset(
     {
         "edgeos",
@@ -82,6 +82,13 @@ def _ports(value: object) -> range:
     return range(first, last + 1)
 
 
+def _host_key(value: object) -> object:
+    if value is not True and not (isinstance(value, str) and value and value in ALGORITHMS):
+        known = ", ".join(name for name in ALGORITHMS if name)
+        raise ValueError(f"write true, or the algorithm to ask for: {known}")
+    return value
+
+
 Duration = Annotated[float, BeforeValidator(_duration), PlainSerializer(format_duration)]
 Address = Annotated[str, BeforeValidator(_address)]
 Host = Annotated[str, BeforeValidator(_host)]
@@ -95,7 +102,8 @@ class Probing(Section):
 
     interval: Duration = 15.0
     timeout: Duration = 3.0
-    steering: Literal["auto", "oracle", "identity"] = "auto"
+    steering: Literal["auto", "oracle", "trace", "identity", "sweep"] = "auto"
+    direct_steering: bool = False
     source_addresses: tuple[Address, ...] = Field(default=(), strict=False)
     source_ports: PortRange = range(20000, 28192)
 
@@ -150,25 +158,31 @@ class IdentityRule(Section):
     header: str | None = Field(default=None, min_length=1)
     body: str | None = Field(default=None, min_length=1)
     banner: str | None = Field(default=None, min_length=1)
+    host_key: Annotated[bool | str, BeforeValidator(_host_key)] | None = None
     map: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
-        if len([rule for rule in (self.header, self.body, self.banner) if rule is not None]) != 1:
-            raise ValueError("give exactly one of header, body, banner")
+        if len([rule for rule in (self.header, self.body, self.banner, self.host_key) if rule is not None]) != 1:
+            raise ValueError("give exactly one of header, body, banner, host_key")
+        if self.host_key is not None and not self.map:
+            raise ValueError("host_key needs a map from each node's fingerprint to its name: {'SHA256:...': node}")
         for pattern in (self.body, self.banner):
             if pattern is not None and expression(pattern).groups != 1:
                 raise ValueError(f"{pattern!r} must be a pattern with exactly one group")
         return self
 
     @property
-    def kind(self) -> Literal["header", "body", "banner"]:
+    def kind(self) -> Literal["header", "body", "banner", "host_key"]:
+        if self.host_key is not None:
+            return "host_key"
         return "header" if self.header is not None else "body" if self.body is not None else "banner"
 
     @property
     def rule(self) -> str:
-        """The header's name, or the pattern whose one group is the value."""
-        return self.header or self.body or self.banner or ""
+        """The header's name, the pattern whose one group is the value, or the host key's algorithm (empty: any)."""
+        algorithm = self.host_key if isinstance(self.host_key, str) else ""
+        return self.header or self.body or self.banner or algorithm
 
 
 class Target(Section):

@@ -14,23 +14,21 @@ from collections.abc import Iterable, Sequence
 from exporter.board import Board
 from exporter.conclude import Standpoint
 from exporter.config import Config
-from exporter.coverage import flows_per_path
-from exporter.endpoint import Endpoint
-from exporter.evidence import RouterView, of_vip
+from exporter.endpoints import ENOUGH_TO_BEGIN, Endpoints
+from exporter.evidence import Hop, RouterView, VipEvidence, of_vip
 from exporter.expected import Expected, from_config
 from exporter.feed import RouterFeed
 from exporter.local import crosses
 from exporter.names import Names
 from exporter.outside import Outside
-from exporter.pathmap import Basis, PathMap
+from exporter.pathmap import Basis
 from exporter.rounds import Round
-from exporter.senses import EndpointSenses, Job, Place
+from exporter.senses import Job, Place
 from exporter.status import Status
-from exporter.steering import Agreement, Means
-from probes.ports import REST_SECONDS, candidates
-from routers.model import Query, family_of
+from routers.model import Query
 
-MAX_PROBES_AT_ONCE = 512
+_FIRST_LEARNING = 8.0  # seconds, at most, before the first round
+_AT_A_TIME = 16  # targets whose flows the oracle is asked about anew after one poll
 _MOST_PENDING = 8  # rounds of one endpoint that wait for the router's next answer
 
 
@@ -42,21 +40,20 @@ class Monitor:
         self._outside = outside
         self.feeds: dict[str, RouterFeed] = {}
         self.views: dict[str, RouterView] = {}
-        self.trust: dict[tuple[str, int], Agreement] = {}
-        self.endpoints: dict[Place, Endpoint] = {}
+        self.endpoints = Endpoints(outside, config)
         self.board = Board(version)
         self._names = Names()
         self._pending: dict[Place, deque[Round]] = {}
         self._running: dict[str, asyncio.Lock] = {}
-        self._slots = asyncio.Semaphore(MAX_PROBES_AT_ONCE)
         self._expected = Expected({}, {})
+        self._seen: dict[Place, tuple[RouterView, VipEvidence]] = {}
+        self._turn = 0
         self.configure(config)
 
     def configure(self, config: Config) -> list[RouterFeed]:
         """Take over a configuration; what it leaves unchanged is kept. Returns the feeds to be closed."""
         old = self.feeds
         if config.probing != self.config.probing:
-            self.endpoints = {}  # their flows start from other addresses and ports
             self._pending = {}
         self.config = config
         self.feeds = {
@@ -66,8 +63,9 @@ class Monitor:
             for router in config.routers
         }
         self.views = {name: view for name, view in self.views.items() if self.feeds.get(name) is old[name]}
-        self._expect()
         self._targets = {target.name: target for target in config.targets}
+        self._turn = 0
+        self._expect()
         return [feed for name, feed in old.items() if self.feeds.get(name) is not feed]
 
     @property
@@ -76,7 +74,10 @@ class Monitor:
 
     def status(self) -> Status:
         """The immutable snapshot that everything published comes from."""
-        return self.board.status(self._expected, self.feeds, self.views, self.trust, self._outside.now())
+        steered = self.endpoints.steered(
+            (job.place, _hops(job), self.board.last_round(job.place)) for job in self._all_jobs()
+        )
+        return self.board.status(self._expected, self.feeds, self.views, steered, self._outside.now())
 
     async def resolve(self) -> None:
         """Look up the targets that are given by name; an answer that fails leaves their last VIPs."""
@@ -90,11 +91,15 @@ class Monitor:
             vips=tuple(dict.fromkeys(vip for target in self._expected.targets.values() for vip in target.vips)),
             node_addresses=tuple(self._expected.owners),
         )
+        was_away = feed.error is not None
         fresh = await feed.poll(query)
         if self.feeds.get(name) is not feed:
             return []  # another configuration was taken over meanwhile
+        if fresh and was_away:
+            self.endpoints.router_was_away(name)
         if fresh and feed.snapshot is not None:
             self.views[name] = RouterView.of(feed.snapshot, self._expected)
+            await self.endpoints.spot_check([job for one in self._next_few() for job in self._jobs(one)], name)
         again = self._settle(name)
         for target in self._expected.targets:
             self._judge(target)
@@ -104,18 +109,20 @@ class Monitor:
     async def check_nodes(self) -> None:
         """Make every node's direct check."""
         results = await self._outside.check(self._expected.owners, self.config.probing.timeout)
-        self.board.direct = {
-            name: _any_alive([results[address].alive for address in node.addresses])
-            for name, node in self._expected.nodes.items()
-        }
+        self.board.checked(
+            {
+                name: _any_alive([results[address].alive for address in node.addresses])
+                for name, node in self._expected.nodes.items()
+            }
+        )
 
     async def round(self, name: str) -> None:
         """Probe every path of one target. Never two rounds of one target at a time."""
         async with self._running.setdefault(name, asyncio.Lock()):
             jobs = self._jobs(name) if name in self._targets else []
-            rounds = await asyncio.gather(*(self._endpoint_round(job) for job in jobs))
+            rounds = await asyncio.gather(*(self.endpoints.round(job) for job in jobs))
             for job, finished in zip(jobs, rounds, strict=True):
-                if job.place not in self.endpoints or name not in self._targets:
+                if job.place not in self.endpoints.known or name not in self._targets:
                     continue  # another configuration, or another answer of DNS, was taken over meanwhile
                 if finished is None:
                     self.board.forget(job.place)
@@ -126,27 +133,40 @@ class Monitor:
             self.board.round_ended(self._outside.now())
             self._judge(name)
 
+    async def learn(self, seconds: float) -> None:
+        """Go on finding out which flows take which next hops, for at most so long."""
+        await self.endpoints.learn(self._all_jobs(), seconds)
+
     async def full_round(self) -> None:
-        """From nothing to verdicts: ask, probe, ask again. What needs a checked oracle goes second."""
+        """From nothing to verdicts: ask, learn, probe, ask again. What a method was proven for meanwhile goes twice."""
         await asyncio.gather(self.resolve(), self.check_nodes())
         await self._poll_all(self.feeds)
-        second = {name for name in self._expected.targets if self._needs_checked_oracle(name)}
-        moved = await self._wave(name for name in self._expected.targets if name not in second)
-        if second or moved:
-            await self._wave([*second, *moved])
+        await self.endpoints.learn(self._all_jobs(), _FIRST_LEARNING, ENOUGH_TO_BEGIN)
+        await self._poll_all(self._asked())
+        moved = await self._wave(self._expected.targets)
+        better = {name for name in self._expected.targets if self._could_do_better(name)}
+        if better or moved:
+            await self._wave({*better, *moved})
 
     async def _wave(self, names: Iterable[str]) -> list[str]:
         """One round of each target and the answer that confirms it; names those to be probed again."""
         await asyncio.gather(*(self.round(name) for name in names))
-        # A router that did not answer a moment ago has nothing to confirm, and may hang.
-        return await self._poll_all(
-            name for name, feed in self.feeds.items() if feed.trouble(self._outside.now()) is None
-        )
+        return await self._poll_all(self._asked())
 
-    def _needs_checked_oracle(self, name: str) -> bool:
-        if self._targets[name].identity is not None:
-            return False
-        return any(job.evidence is not None and len(job.evidence.hops or ()) > 1 for job in self._jobs(name))
+    def _asked(self) -> list[str]:
+        """The routers that can be asked. One that did not answer a moment ago has nothing to confirm, and may hang."""
+        now = self._outside.now()
+        return [name for name, feed in self.feeds.items() if feed.trouble(now) is None]
+
+    def _could_do_better(self, name: str) -> bool:
+        """Whether what was learned since a target's last round gives it another method."""
+        return any(
+            (endpoint := self.endpoints.known.get(job.place)) is not None
+            and job.evidence is not None
+            and len(job.evidence.hops or ()) > 1
+            and self.endpoints.choice(job).method is not endpoint.method
+            for job in self._jobs(name)
+        )
 
     async def close(self) -> None:
         await asyncio.gather(*(feed.close() for feed in self.feeds.values()))
@@ -165,9 +185,21 @@ class Monitor:
             for name, target in self._expected.targets.items()
             for vip in target.vips
         }
-        self.endpoints = {place: found for place, found in self.endpoints.items() if place in places}
+        self.endpoints.configure(self.config, self.feeds, self._expected, places)
         self._pending = {place: found for place, found in self._pending.items() if place in places}
+        self._seen = {}
         self.board.keep(places, self._expected)
+
+    def _next_few(self) -> list[str]:
+        """Some targets, other ones each time."""
+        names = list(self._targets)
+        chosen, self._turn = names[self._turn : self._turn + _AT_A_TIME], self._turn + _AT_A_TIME
+        if self._turn >= len(names):
+            self._turn = 0
+        return chosen
+
+    def _all_jobs(self) -> list[Job]:
+        return [job for name in self._targets for job in self._jobs(name)]
 
     def _jobs(self, name: str) -> list[Job]:
         target = self._expected.targets[name]
@@ -179,7 +211,7 @@ class Monitor:
             for vip in target.vips:
                 if not self._crosses(feed, vip):
                     continue
-                evidence = of_vip(self.views[router], self._expected, target, vip) if known else None
+                evidence = self._evidence((router, name, vip)) if known else None
                 if evidence is not None and evidence.hops is None:
                     evidence = None
                 jobs.append(Job((router, name, vip), config, module, evidence))
@@ -189,49 +221,6 @@ class Monitor:
         addresses = feed.snapshot.addresses if feed.snapshot is not None else frozenset()
         gateway = self._outside.gateway(vip) if len(self.feeds) > 1 else None
         return crosses(feed.config, len(self.feeds) > 1, gateway, addresses)
-
-    async def _endpoint_round(self, job: Job) -> Round | None:
-        """One endpoint's round; None when the router forwards the VIP nowhere, so there is no path to probe."""
-        router, name, vip = job.place
-        endpoint = self.endpoints.get(job.place)
-        if endpoint is None:
-            endpoint = self.endpoints[job.place] = Endpoint(self._path_map(job.place))
-        senses = EndpointSenses(self._outside, self.config, self.feeds[router], self._expected, job, self._slots)
-        if job.evidence is None:
-            last = [via for via, _ in endpoint.map.basis]
-            vias = last or list(self._expected.targets[name].nodes)
-            return await endpoint.blind_round(vias, senses, has_identity=job.target.identity is not None)
-        if not job.evidence.hops:
-            return None
-        means = Means(
-            next_hops=len(job.evidence.hops),
-            wanted=self.config.probing.steering,
-            has_oracle=self.feeds[router].platform.HAS_LINUX_ORACLE,
-            has_identity=job.target.identity is not None,
-            checkable=self._checkable(router, family_of(vip)),
-        )
-        return await endpoint.round(job.evidence.hops, means, self._trust(router, vip), senses)
-
-    def _checkable(self, router: str, family: int) -> bool:
-        """Whether some target could show, on two next hops or more, if the router's oracle is right."""
-        return any(
-            place[0] == router
-            and family_of(place[2]) == family
-            and len(endpoint.map.basis) > 1
-            and self._targets[place[1]].identity is not None
-            for place, endpoint in self.endpoints.items()
-        )
-
-    def _path_map(self, place: Place) -> PathMap:
-        probing = self.config.probing
-        own = [address for address in probing.source_addresses if family_of(address) == family_of(place[2])]
-        addresses: Sequence[str | None] = own or [None]
-        avoid = self._outside.busy_ports()
-        limit = flows_per_path(probing.interval, REST_SECONDS)
-        return PathMap(lambda: candidates(addresses, probing.source_ports, " ".join(place), avoid), limit)
-
-    def _trust(self, router: str, vip: str) -> Agreement:
-        return self.trust.setdefault((router, family_of(vip)), Agreement())
 
     def _settle(self, router: str) -> list[str]:
         """Commit the rounds that this router's new snapshot confirms; name the targets of the others."""
@@ -252,7 +241,8 @@ class Monitor:
                 else:
                     again.append(place[1])
         if usable:
-            again += [place[1] for place in self.endpoints if place[0] == router and self._can_see_again(place)]
+            self.endpoints.survey.settle(router, self.views[router].snapshot.taken_at, self._basis)
+            again += [place[1] for place in self.endpoints.known if place[0] == router and self._can_see_again(place)]
         return again
 
     def _can_see_again(self, place: Place) -> bool:
@@ -261,14 +251,21 @@ class Monitor:
 
     def _basis(self, place: Place) -> Basis | None:
         """The next hops of an endpoint in the router's newest snapshot; None if it did not tell."""
-        router, name, vip = place
-        hops = of_vip(self.views[router], self._expected, self._expected.targets[name], vip).hops
+        hops = self._evidence(place).hops
         return None if hops is None else tuple((hop.via, hop.weight) for hop in hops)
+
+    def _evidence(self, place: Place) -> VipEvidence:
+        """What the router's newest snapshot holds on an endpoint, sorted once."""
+        router, name, vip = place
+        view = self.views[router]
+        seen = self._seen.get(place)
+        if seen is None or seen[0] is not view:
+            seen = self._seen[place] = (view, of_vip(view, self._expected, self._expected.targets[name], vip))
+        return seen[1]
 
     def _commit(self, place: Place, finished: Round, *, confirmed: bool) -> None:
         if confirmed:
-            self._trust(place[0], place[2]).record(finished.oracle_checks)
-            self.endpoints[place].memory.record(finished.memory_checks)
+            self.endpoints.record(place, finished)
         prober = self.config.modules[self._targets[place[1]].module].prober
         self.board.commit(place, finished, prober, self._expected.nodes, confirmed=confirmed)
 
@@ -297,6 +294,10 @@ class Monitor:
             for router, feed in self.feeds.items()
         ]
         self.board.judge(self._expected, target, standpoints, now, self._names.success(target.address))
+
+
+def _hops(job: Job) -> tuple[Hop, ...]:
+    return (job.evidence.hops if job.evidence is not None else None) or ()
 
 
 def _any_alive(answers: Sequence[bool | None]) -> bool | None:

@@ -7,6 +7,7 @@ basis): a change of these moves flows, and what was learned before says nothing 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from probes.ports import REST_SECONDS, Source
 
@@ -16,6 +17,18 @@ Basis = tuple[tuple[str, int], ...]
 _NEVER = float("-inf")
 
 
+@dataclass(frozen=True, slots=True)
+class Rehash:
+    """What the last change of next hops did to flows, of those whose old next hop is still in use.
+
+    `at` in seconds since the epoch. A resilient hash moves few of them, a modulo hash many.
+    """
+
+    at: float
+    compared: int
+    moved: int
+
+
 class PathMap:
     """The flows known for each next hop of one endpoint, and when each was last used.
 
@@ -23,21 +36,27 @@ class PathMap:
     are kept for one next hop.
     """
 
-    __slots__ = ("_candidates", "_coming", "_last", "_vias", "basis", "learned_at", "limit")
+    __slots__ = ("_before", "_candidates", "_coming", "_last", "_vias", "basis", "learned_at", "limit", "rehash")
 
     def __init__(self, candidates: Callable[[], Iterator[Source]], limit: int) -> None:
         self.basis: Basis = ()
         self.learned_at = _NEVER
         self.limit = limit
+        self.rehash: Rehash | None = None
+        self._before: dict[Source, str] = {}  # where flows went before the last change of next hops
         self._candidates = candidates
         self._coming = candidates()
         self._vias: dict[str, list[Source]] = {}
         self._last: dict[Source, float] = {}
 
-    def rebase(self, basis: Basis) -> bool:
+    def rebase(self, basis: Basis, now: float) -> bool:
         """Start anew if the next hops are not those that the map was learned for. True if it did."""
         if basis == self.basis:
             return False
+        staying = {via for via, _ in basis}
+        known = self._before | self.known()
+        self._before = {source: via for source, via in known.items() if via in staying}
+        self.rehash = Rehash(now, 0, 0) if self._before else None
         self.basis = basis
         self.forget_all()
         return True
@@ -48,9 +67,9 @@ class PathMap:
         self.learned_at = _NEVER
 
     def fresh(self, count: int, now: float) -> list[Source]:
-        """Up to `count` rested flows whose next hop is not known, in the candidates' order."""
-        known = {source for sources in self._vias.values() for source in sources}
-        found: dict[Source, None] = {}
+        """Up to `count` rested flows whose next hop is not known: those that were, then in the candidates' order."""
+        known = self.known()
+        found = dict.fromkeys([source for source in self._before if self._rested(source, now)][:count])
         begun_anew = False
         while len(found) < count:
             source = next(self._coming, None)
@@ -65,6 +84,10 @@ class PathMap:
 
     def learn(self, source: Source, via: str) -> None:
         """Note that a flow takes a next hop, and none that it was thought to take before."""
+        before = self._before.pop(source, None)
+        if before is not None and self.rehash is not None:
+            moved = self.rehash.moved + (before != via)
+            self.rehash = Rehash(self.rehash.at, self.rehash.compared + 1, moved)
         sources = self._vias.setdefault(via, [])
         if source in sources:
             return
@@ -95,6 +118,14 @@ class PathMap:
     def sources(self, via: str) -> tuple[Source, ...]:
         """The flows known for one next hop."""
         return tuple(self._vias.get(via, ()))
+
+    def via_of(self, source: Source) -> str | None:
+        """The next hop that a flow is known to take."""
+        return next((via for via, sources in self._vias.items() if source in sources), None)
+
+    def known(self) -> dict[Source, str]:
+        """Every flow that is known, and its next hop."""
+        return {source: via for via, sources in self._vias.items() for source in sources}
 
     def _rested(self, source: Source, now: float) -> bool:
         return now - self._last.get(source, _NEVER) >= REST_SECONDS

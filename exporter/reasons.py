@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from exporter.evidence import Evidence, RouterView
-from exporter.verdicts import PathFacts, PathResult, Verdict
+from exporter.verdicts import PathFacts, PathResult, Sweep, Verdict
 from probes.model import Failure
 from routers.model import RemedyFacts, RemedyKind, SessionState, Snapshot, family_of
 from routers.platforms import REMEDIES
@@ -159,10 +159,20 @@ def _stale_route(path: PathFacts, setting: Setting) -> str:
 
 
 def _node_down(path: PathFacts, setting: Setting) -> str:
+    if path.result is None:
+        return (
+            f"inferred, not observed: {_probed(path)}, and of the next hops it is {_who(path)} that has ceased to "
+            f"answer directly; {setting.router} still forwards to it"
+        )
     return f"{_probed(path)}, and the node itself does not answer either; {setting.router} still forwards to it"
 
 
 def _service_down(path: PathFacts, setting: Setting) -> str:
+    if path.result is None:
+        return (
+            f"inferred, not observed: {_probed(path)}, so many that each next hop was met; "
+            f"the service at {setting.vip}:{setting.port} itself is down"
+        )
     if path.answered:
         return f"packets reach {_who(path)}, but the service does not answer rightly: {_probed(path)}"
     cause = "other targets through this node work" if path.works_elsewhere else "so do all other paths of the target"
@@ -184,6 +194,9 @@ def _unexpected_next_hop(path: PathFacts, setting: Setting) -> str:
 
 def _unverified(path: PathFacts, setting: Setting) -> str:
     why = path.no_flow or "no flow is known to take this path yet"
+    if path.sweep is not None:
+        met = f", which meet each next hop with confidence {path.sweep.coverage:.2f}" if path.sweep.coverage else ""
+        why = f"{why}; {_probed(path)}{met}"
     return f"{setting.router} forwards {setting.vip} to {_who(path)}, but nothing was proven: {why}"
 
 
@@ -220,12 +233,20 @@ def _who(path: PathFacts) -> str:
 def _probed(path: PathFacts) -> str:
     result: PathResult | None = path.result
     if result is None:
-        return "it was not probed"
+        return "it was not probed" if path.sweep is None else _swept(path.sweep)
     if result.success:
         return f"a probe through it succeeded in {result.duration_seconds * 1000:.0f} ms"
     times = f"{result.probes} probes failed" if result.probes > 1 else "the probe failed"
     kind = result.failure or Failure.TIMEOUT
     return f"{times} ({kind}: {result.detail})"
+
+
+def _swept(sweep: Sweep) -> str:
+    failures = f"; {sweep.failure}: {sweep.detail}" if sweep.failure is not None else ""
+    return (
+        f"of {sweep.sent} flows swept over all {len(sweep.shares)} next hops {sweep.failed} failed (95 % interval of "
+        f"the failing share: {sweep.low:.0%} to {sweep.high:.0%}{failures})"
+    )
 
 
 def _installed(setting: Setting) -> str:

@@ -8,13 +8,13 @@ from typing import Protocol
 
 from exporter.pathmap import Basis
 from exporter.steering import Choice
-from exporter.verdicts import PathResult
+from exporter.verdicts import PathResult, Sweep
 from probes.model import Outcome
 from probes.ports import Source
 
 
 class Senses(Protocol):
-    """What a round needs from outside: time, one probe, the node that an answer names, and the oracle."""
+    """What a round needs from outside: time, one probe, the node that an answer names, the oracle, and traces."""
 
     def now(self) -> float: ...
 
@@ -23,6 +23,8 @@ class Senses(Protocol):
     def named(self, outcome: Outcome) -> str | None: ...
 
     async def ask_oracle(self, sources: Sequence[Source]) -> Mapping[Source, str]: ...
+
+    async def trace(self, sources: Sequence[Source]) -> Mapping[Source, str]: ...
 
     async def pause(self, seconds: float) -> None: ...
 
@@ -50,6 +52,8 @@ class Round:
     sent: tuple[Sent, ...]
     oracle_checks: tuple[bool, ...] = ()
     memory_checks: tuple[bool, ...] = ()
+    segment_checks: tuple[bool, ...] = ()
+    sweep: Sweep | None = None
 
 
 def result(sent: Sequence[Sent], choice: Choice, now: float) -> PathResult:

@@ -15,6 +15,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from exporter.monitor import Monitor
 
 _NAMES_INTERVAL = 15.0  # the shortest time for which a DNS answer is kept
+_LEARNING_INTERVAL = 3.0  # of the survey, which paces itself
 _ROUND = "round:"
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,8 @@ class Schedule:
             share = position / len(config.targets)
             self._every(config.probing.interval, share, _ROUND + target.name, partial(self._monitor.round, target.name))
         self._every(config.probing.interval, 0.5, "direct", self._monitor.check_nodes)
+        learn = partial(self._monitor.learn, _LEARNING_INTERVAL - 1.0)
+        self._every(_LEARNING_INTERVAL, 0.5, "learn", learn)
         self._every(_NAMES_INTERVAL, 0.25, "names", self._monitor.resolve)
 
     def _every(self, seconds: float, share: float, name: str, action: Callable[[], Awaitable[None]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from exporter.config import Config, Module
@@ -48,6 +48,7 @@ class EndpointSenses:
         self._expected = expected
         self._job = job
         self._slots = slots
+        self.tracer: Callable[[Sequence[Source]], Awaitable[Mapping[Source, str]]] | None = None
 
     def now(self) -> float:
         return self._outside.now()
@@ -70,12 +71,11 @@ class EndpointSenses:
 
     async def ask_oracle(self, sources: Sequence[Source], port: int | None = None) -> Mapping[Source, str]:
         """The via of each source's flow to the service's port or another one, as far as the router tells."""
-        vip = self._job.place[2]
         flows: dict[OracleFlow, Source] = {}
         for source in sources:
-            address = self.address_of(source)
-            if address is not None:
-                flows[OracleFlow(address, source.port, vip, port or self._job.target.port)] = source
+            flow = self.oracle_flow(source, port or self._job.target.port)
+            if flow is not None:
+                flows[flow] = source
         answers = await self._feed.ask_oracle(list(flows))
         found: dict[Source, str] = {}
         for flow, next_hop in answers.items():
@@ -83,6 +83,15 @@ class EndpointSenses:
             if via is not None:
                 found[flows[flow]] = via
         return found
+
+    def oracle_flow(self, source: Source, port: int) -> OracleFlow | None:
+        """A flow to a port of the VIP as the oracle is asked about it; None without a route to the VIP."""
+        address = self.address_of(source)
+        return None if address is None else OracleFlow(address, source.port, self._job.place[2], port)
+
+    async def trace(self, sources: Sequence[Source]) -> Mapping[Source, str]:
+        """The via of each flow, as far as nodes answer a trace of it now."""
+        return {} if self.tracer is None else await self.tracer(sources)
 
     def named(self, outcome: Outcome) -> str | None:
         """The node that an answer names; None if it names none that is known."""

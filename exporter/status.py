@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from exporter.reasons import Cure
+from exporter.steering_status import SteeringStatus, TraceTraffic, TrustStatus
 from exporter.verdicts import PathResult, Summary, Verdict
 from probes.model import Failure
 from routers.model import Session
@@ -157,6 +158,9 @@ class Status:
     durations: tuple[DurationStatus, ...] = ()
     rounds_missed: int = 0
     last_round: float | None = None
+    steering: tuple[SteeringStatus, ...] = ()
+    trust: tuple[TrustStatus, ...] = ()
+    traffic: TraceTraffic = field(default_factory=TraceTraffic)
 
     @property
     def paths(self) -> tuple[PathStatus, ...]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 MIN_COMPARISONS = 8  # a guess over two next hops agrees this often by chance in 1 of 256 cases
 AGREEMENT_THRESHOLD = 0.95
-UNCHECKED_CONFIDENCE = 0.5  # of an oracle that nothing could be held against
+UNCHECKED_TRACE = 0.9  # confidence in traces that no connection could be held against
 REDEMPTION = 16  # comparisons that agree in a row, of which chance explains 1 in 65,536
 _WINDOW = 64  # comparisons that count
 
@@ -19,7 +19,9 @@ class Method(StrEnum):
 
     SINGLE = "single"
     ORACLE = "oracle"
+    TRACE = "trace"
     IDENTITY = "identity"
+    SWEEP = "sweep"
     NONE = "none"
 
 
@@ -80,6 +82,30 @@ def _in_a_row(seen: list[bool]) -> int:
     return len(seen) if all(seen) else seen[::-1].index(False)
 
 
+@dataclass(slots=True)
+class Trust:
+    """What was found out about one router and family: is its oracle right, do single packets tell of connections?
+
+    `vouched_at`: when a trace last found a known flow where it was known to go (seconds since the epoch), so
+    that the router had not hashed anew until then. `checkable`: something can be held against the oracle and
+    the traces, False once that was tried in vain.
+    """
+
+    oracle: Agreement = field(default_factory=Agreement)
+    segments: Agreement = field(default_factory=Agreement)
+    checkable: bool = True
+    vias: set[str] = field(default_factory=set)  # next hops that the oracle has named
+    hashing: str = "unknown"  # what the router was found to hash on, a word of exporter.hashing.HashKind
+    vouched_at: float = float("-inf")
+
+    def comparable(self, told: Iterable[str]) -> bool:
+        """Take note of next hops that the oracle has named: one that always names the same is right about that one
+        and proves nothing by it, so comparisons count once it has named two.
+        """
+        self.vias |= set(told)
+        return len(self.vias) > 1
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """The method for one VIP now; `why_not_stronger` is one phrase, empty when it is the strongest."""
@@ -91,39 +117,60 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What could be used for a VIP. `checkable`: some target of the same router and family has an identity."""
+    """What could be used for a VIP. `no_oracle` and `no_trace` say why not, empty where it can be had;
+    `scrambled` how flows wander, empty where the same flow takes the same next hop again.
+    """
 
     next_hops: int
-    wanted: str  # auto, oracle or identity
-    has_oracle: bool
+    wanted: str  # auto, or the name of a method
     has_identity: bool
-    checkable: bool
+    no_oracle: str = ""
+    no_trace: str = ""
+    scrambled: str = ""
 
 
-def choose(means: Means, oracle: Agreement, more: Iterable[bool] = ()) -> Choice:
-    """The strongest method that the evidence allows; `more` are comparisons not recorded yet."""
+def choose(means: Means, trust: Trust, oracle: Iterable[bool] = (), segments: Iterable[bool] = ()) -> Choice:
+    """The strongest method that the evidence allows; `oracle` and `segments` are comparisons not recorded yet."""
     if means.next_hops == 1:
         return Choice(Method.SINGLE, 1.0)
-    choice, why = _oracle(means, oracle, tuple(more))
-    if choice is not None:
-        return choice
-    if means.has_identity and means.wanted != Method.ORACLE:
-        return Choice(Method.IDENTITY, 1.0, why)
-    return Choice(Method.NONE, 0.0, why if means.has_identity else f"{why}, and the target has no identity")
+    told, traced = tuple(oracle), tuple(segments)
+    ways = (
+        (Method.ORACLE, _no_oracle(means, trust, told), trust.oracle.ratio(told) or 0.0),
+        (Method.TRACE, _no_trace(means, trust, traced), trust.segments.ratio(traced) or UNCHECKED_TRACE),
+        (Method.IDENTITY, "" if means.has_identity else "the target has no identity", 1.0),
+        (Method.SWEEP, "", 0.0),
+    )
+    why: list[str] = []
+    for method, obstacle, confidence in ways:
+        if means.wanted not in ("auto", method):
+            continue
+        if not obstacle:
+            return Choice(method, confidence, "; ".join(why))
+        why.append(obstacle)
+    return Choice(Method.NONE, 0.0, "; ".join(why))
 
 
-def _oracle(means: Means, oracle: Agreement, more: tuple[bool, ...]) -> tuple[Choice | None, str]:
-    if means.wanted == Method.IDENTITY:
-        return None, "the configuration asks for identity"
-    if not means.has_oracle:
-        return None, "the router cannot be asked about single flows"
-    ratio = oracle.ratio(more) or 0.0
-    if oracle.disproved(more):
-        return None, f"the router's oracle was right for only {ratio:.0%} of {oracle.comparisons(more)} flows"
-    if oracle.proven(more):
-        return Choice(Method.ORACLE, ratio), ""
-    if means.has_identity:
-        return Choice(Method.ORACLE, UNCHECKED_CONFIDENCE, "the oracle is still being checked"), ""
-    if means.checkable:
-        return None, "the router's oracle is not checked yet"
-    return Choice(Method.ORACLE, UNCHECKED_CONFIDENCE, "nothing to check the oracle against"), ""
+def _no_oracle(means: Means, trust: Trust, more: tuple[bool, ...]) -> str:
+    """Why the oracle cannot be used, empty if it can. What nothing was held against is not believed."""
+    if means.no_oracle or means.scrambled:
+        return means.no_oracle or means.scrambled
+    compared = trust.oracle.comparisons(more)
+    if trust.oracle.disproved(more):
+        return f"the router's oracle was right for only {trust.oracle.ratio(more) or 0.0:.0%} of {compared} flows"
+    if trust.oracle.proven(more):
+        return ""
+    if not (trust.checkable or means.has_identity):
+        return "nothing could be held against the router's oracle"
+    return f"the router's oracle was compared with {compared} flows, and {MIN_COMPARISONS} are needed"
+
+
+def _no_trace(means: Means, trust: Trust, more: tuple[bool, ...]) -> str:
+    if means.no_trace or means.scrambled:
+        return means.no_trace or means.scrambled
+    compared = trust.segments.comparisons(more)
+    if trust.segments.disproved(more):
+        ratio = trust.segments.ratio(more) or 0.0
+        return f"connections took the way of traced packets for only {ratio:.0%} of {compared} flows"
+    if trust.segments.proven(more) or not trust.checkable:
+        return ""
+    return f"traces were compared with {compared} connections, and {MIN_COMPARISONS} are needed"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+from exporter.coverage import SURE
 from exporter.evidence import Evidence
 from probes.model import Failure
 from routers.model import SessionState
@@ -63,6 +64,26 @@ class PathResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Sweep:
+    """Flows of one round whose way nobody knows, and what they came to together.
+
+    `low` and `high` bound the share of all flows that fail (95 % Wilson interval). `coverage` is a lower bound
+    of the probability that each next hop was met, 0 while it is not known that the router spreads such flows.
+    `shares` are those of the next hops in use, by via, `detail` and `failure` those of one failure.
+    """
+
+    at: float  # seconds since the epoch
+    sent: int
+    failed: int
+    low: float
+    high: float
+    coverage: float
+    shares: Mapping[str, float]
+    failure: Failure | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PathFacts:
     """All that is known of one path. `evidence` is None for a next hop that no expected node has.
 
@@ -70,7 +91,8 @@ class PathFacts:
     the router did not say. `result` is None when no flow is known to take the path, and `no_flow` then says
     why. `direct` is the node's direct check, None if it could not be made. `works_elsewhere` is true while
     another target's path through the same node succeeds. `crossed` is false on a router that the prober's
-    flows are not known to pass.
+    flows are not known to pass. `sweep` is what flows of unknown way came to, the same for all paths of a VIP;
+    `direct_lost` that the node has answered directly before, or that the router itself gets no answer from it.
     """
 
     via: str
@@ -84,6 +106,13 @@ class PathFacts:
     router_trouble: str | None = None
     no_flow: str = ""
     crossed: bool = True
+    sweep: Sweep | None = None
+    direct_lost: bool = False
+
+    @property
+    def singled_out(self) -> bool:
+        """The node's own silence, past BGP, speaks against it."""
+        return bool(self.forwarded) and self.direct is False and self.direct_lost
 
     @property
     def fails(self) -> bool:
@@ -102,7 +131,10 @@ def judge(paths: Sequence[PathFacts]) -> tuple[Verdict, ...]:
     everything_fails = len({path.via for path in used}) > 1 and all(path.fails for path in used)
     only_path = len({path.via for path in used}) == 1
     return tuple(
-        _of_tables(path) or _of_probes(path, everything_fails=everything_fails, only_path=only_path) for path in paths
+        _of_tables(path)
+        or _of_sweep(path, paths)
+        or _of_probes(path, everything_fails=everything_fails, only_path=only_path)
+        for path in paths
     )
 
 
@@ -147,6 +179,23 @@ def _of_routes(evidence: Evidence, *, forwarded: bool) -> Verdict | None:
     if all(route.used is None and route.valid and route.unused_reason is None for route in accepted):
         return Verdict.ROUTE_NOT_INSTALLED  # nothing in BGP speaks against the route
     return Verdict.ROUTE_UNUSED
+
+
+def _of_sweep(path: PathFacts, paths: Sequence[PathFacts]) -> Verdict | None:
+    """What can be inferred for a path that no flow of its own exercised; None where nothing can.
+
+    If each flow failed, and they were so many that each next hop was met, all of them are down. Else a node is
+    named only if it is one of those that have ceased to answer directly, and the failing share is theirs.
+    """
+    sweep = path.sweep
+    if sweep is None or path.result is not None or path.evidence is None or not sweep.failed:
+        return None
+    if sweep.failed == sweep.sent and sweep.coverage >= SURE:
+        return Verdict.NODE_DOWN if path.singled_out else Verdict.SERVICE_DOWN
+    suspects = sum(sweep.shares.get(one.via, 0.0) for one in paths if one.sweep is sweep and one.singled_out)
+    if path.singled_out and sweep.low <= suspects <= sweep.high:
+        return Verdict.NODE_DOWN
+    return None
 
 
 def _of_probes(path: PathFacts, *, everything_fails: bool, only_path: bool) -> Verdict:

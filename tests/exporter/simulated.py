@@ -12,7 +12,7 @@ from exporter.endpoint import Endpoint
 from exporter.evidence import Hop
 from exporter.pathmap import PathMap
 from exporter.rounds import Round
-from exporter.steering import Agreement, Means
+from exporter.steering import MIN_COMPARISONS, Means, Trust
 from probes.model import Failure, Flow, Outcome
 from probes.ports import Source, candidates
 
@@ -23,7 +23,7 @@ VIP = "203.0.113.22"
 class Network:
     """`broken`: via -> how it fails. `hashing`: five-tuple, addresses or random. `oracle`: honest, lying,
     constant, mute (there, without an answer) or none. `moves_after`: probes after which the router hashes
-    anew. `conflicts`: local ports in use.
+    anew. `conflicts`: local ports in use. `mute`: next hops that answer no trace.
     """
 
     vias: Sequence[str]
@@ -35,6 +35,7 @@ class Network:
     moves_after: int | None = None
     flapping: bool = False  # the next hops are others until the round pauses
     conflicts: frozenset[int] = frozenset()
+    mute: frozenset[str] = frozenset()
     cannot_send: bool = False
     clock: float = 1_000_000.0
     probed: list[Source] = field(default_factory=list)
@@ -81,24 +82,33 @@ class Network:
             return dict.fromkeys(sources, self.vias[0])
         return {source: self.way(source, "lie" if self.oracle == "lying" else "") for source in sources}
 
+    async def trace(self, sources: Sequence[Source]) -> Mapping[Source, str]:
+        return {source: via for source in sources if (via := self.way(source)) not in self.mute}
+
 
 @dataclass(slots=True)
 class Probing:
-    """An endpoint over several rounds, with what the monitor remembers in between."""
+    """An endpoint over several rounds, with what the monitor remembers in between.
+
+    `proven`: connections have shown already that the oracle is right, or for `traces` that these are.
+    """
 
     network: Network
     addresses: Sequence[str | None] = (None,)
     wanted: str = "auto"
-    checkable: bool | None = None  # None: as the network's identity says
+    proven: bool = False
+    traces: bool = False
     limit: int = 6
-    trust: Agreement = field(default_factory=Agreement)
+    trust: Trust = field(default_factory=Trust)
     endpoint: Endpoint = field(init=False)
 
     def __post_init__(self) -> None:
         def start() -> Iterator[Source]:
             return candidates(self.addresses, range(20000, 20400), "git")
 
-        self.endpoint = Endpoint(PathMap(start, self.limit))
+        self.endpoint = Endpoint(PathMap(start, self.limit), PathMap(start, self.limit))
+        if self.proven:
+            (self.trust.segments if self.traces else self.trust.oracle).record([True] * MIN_COMPARISONS)
 
     async def round(self, vias: Sequence[str] | None = None) -> Round:
         """One round, confirmed, and the next one 15 seconds later."""
@@ -107,13 +117,19 @@ class Probing:
         means = Means(
             len(own),
             self.wanted,
-            has_oracle=network.oracle != "none",
             has_identity=network.identity,
-            checkable=network.identity if self.checkable is None else self.checkable,
+            no_oracle="" if network.oracle != "none" else "the router cannot be asked about single flows",
+            no_trace="" if self.traces else "flows cannot be traced (no CAP_NET_RAW)",
         )
+        if self.traces:
+            self.endpoint.rebase(tuple((via, 1) for via in own), network.clock)
+            found = await network.trace(self.endpoint.traced.fresh(6 * len(own), network.clock))
+            for source, via in found.items():
+                self.endpoint.traced.learn(source, via)
         hops = [Hop(via, via, f"10.0.0.{number}") for number, via in enumerate(own, start=1)]
         done = await self.endpoint.round(hops, means, self.trust, network)
-        self.trust.record(done.oracle_checks)
+        self.trust.oracle.record(done.oracle_checks)
+        self.trust.segments.record(done.segment_checks)
         self.endpoint.memory.record(done.memory_checks)
         network.clock += 15.0
         return done

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from exporter.board import Board
+from exporter.steering_status import Steered
 from exporter.verdicts import Summary, Verdict
 from probes.model import Failure
 from tests.exporter.scenario import NOW, build
@@ -120,7 +121,7 @@ def test_keep_drops_what_is_not_expected_any_more() -> None:
     run(board, build(OUTAGE), NOW)
     smaller = build({"nodes": {"leviathan1": ["10.0.0.11"]}, "targets": {"web": {"vips": ["203.0.113.10"]}}})
     board.keep({("edge", "web", "203.0.113.10")}, smaller.expected)
-    status = board.status(smaller.expected, {}, {}, {}, NOW)
+    status = board.status(smaller.expected, {}, {}, Steered(), NOW)
     assert [target.name for target in status.targets] == ["web"]
     assert [node.name for node in status.nodes] == ["leviathan1"]
     assert [one.node for one in status.durations] == ["leviathan1"]

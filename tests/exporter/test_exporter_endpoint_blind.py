@@ -15,7 +15,7 @@ async def test_local_port_conflicts_are_no_failure(identity: bool) -> None:
     for seed in SEEDS:
         conflicts = frozenset(port for port in range(20000, 20400) if (port * 7 + seed) % 3 == 0)
         network = Network(VIAS, identity=identity, conflicts=conflicts, seed=seed)
-        probing = Probing(network, checkable=False)
+        probing = Probing(network, proven=True)
         for _ in range(3):
             done = await probing.round()
             check(network, done)
@@ -25,14 +25,14 @@ async def test_local_port_conflicts_are_no_failure(identity: bool) -> None:
 
 async def test_all_ports_in_conflict() -> None:
     network = Network(VIAS, identity=False, conflicts=frozenset(range(20000, 20400)))
-    done = await Probing(network, checkable=False).round()
+    done = await Probing(network, proven=True).round()
     check(network, done)
     assert done.results == {}
 
 
 async def test_a_machine_that_cannot_send_says_so() -> None:
     network = Network(VIAS, identity=False, cannot_send=True)
-    done = await Probing(network, checkable=False).round()
+    done = await Probing(network, proven=True).round()
     assert done.results == {}
     assert set(done.no_flow) == set(VIAS)
     assert all("this machine could not send a probe" in why for why in done.no_flow.values())

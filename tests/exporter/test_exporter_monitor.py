@@ -17,7 +17,8 @@ from exporter.monitor import Monitor
 from exporter.names import Names
 from exporter.outside import Machine
 from probes.direct import DirectResult
-from probes.model import Failure, Outcome, Request
+from probes.model import Failure, Flow, Outcome, Request
+from probes.scout import HopAnswer, Scout, Seen
 from routers.model import FibEntry, NextHop, OracleFlow, Query, Route, Session, SessionState, Snapshot
 
 VIP = "203.0.113.10"
@@ -55,11 +56,30 @@ class Router:
         )
 
 
+class FakeScout(Scout):
+    """Hears nothing; `router` lets the nodes answer packets that reach them."""
+
+    router: Router | None = None
+
+    async def segment(self, flow: Flow, hops: int, seconds: float) -> HopAnswer:
+        del flow, hops, seconds
+        await asyncio.sleep(0)
+        return HopAnswer(Seen.LOCAL, None, "no CAP_NET_RAW")
+
+    async def knock(self, flow: Flow, hops: int, seconds: float) -> HopAnswer:
+        del seconds
+        await asyncio.sleep(0)
+        if self.router is None:
+            return HopAnswer(Seen.SILENCE)
+        return HopAnswer(Seen.HOP, "10.0.0.1" if hops == 1 else self.router.way(flow.source_port))
+
+
 class FakeWorld(Machine):
     """Answers from the node that the router puts the flow on; `broken` nodes stay silent."""
 
     def __init__(self, router: Router) -> None:
         super().__init__("test")
+        self.scout: FakeScout = FakeScout()
         self.router = router
         self.broken: set[str] = set()
         self.during: list[Any] = []
@@ -188,6 +208,7 @@ async def test_a_router_that_falls_silent(monitor: Monitor, router: Router) -> N
 async def test_what_was_seen_blind_proves_nothing_when_the_router_is_back(router: Router, probers: FakeWorld) -> None:
     """Meanwhile its flows were rehashed: those that took the broken node land on the healthy one."""
     monitor = Monitor(loads(FILE.replace(", identity: {header: X-Node}", "")), probers, "test")
+    probers.scout.router = router
     probers.broken = {"leviathan2"}
     await monitor.full_round()
     assert verdicts(monitor) == {"leviathan1": "ok", "leviathan2": "blackhole"}

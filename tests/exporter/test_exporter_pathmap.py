@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.pathmap import PathMap
+from exporter.pathmap import PathMap, Rehash
 from probes.ports import REST_SECONDS, Source
 
 A, B = ("a", 1), ("b", 1)
@@ -55,17 +55,52 @@ def test_no_more_than_the_limit_is_kept_and_a_flow_that_moved_is_forgotten_all_t
 def test_other_next_hops_make_the_map_void() -> None:
     known = new()
     (flow,) = flows(1)
-    assert known.rebase((A, B))
+    assert known.rebase((A, B), 0.0)
     known.learned_at = 5.0
     known.learn(flow, "a")
-    assert not known.rebase((A, B))
+    assert not known.rebase((A, B), 0.0)
     assert known.sources("a") == (flow,)
     for basis in ((B, A), (("a", 2), B), (A,), ()):
         known.learn(flow, "a")
-        assert known.rebase(basis)
+        assert known.rebase(basis, 0.0)
         assert known.basis == basis
         assert known.sources("a") == ()
         assert known.learned_at < 0
+
+
+def test_what_a_change_of_next_hops_did_to_flows() -> None:
+    known = new()
+    known.rebase((A, B, ("c", 1)), 0.0)
+    stayed, moved, gone, unseen = flows(4)
+    for flow, via in ((stayed, "a"), (moved, "a"), (gone, "c"), (unseen, "b")):
+        known.learn(flow, via)
+    known.rebase((A, B), 7.0)
+    assert known.rehash == Rehash(7.0, 0, 0)
+    # The flows of before are tried first, those of the next hop that went are none of them.
+    assert set(known.fresh(3, 0.0)) == {stayed, moved, unseen}
+    known.learn(stayed, "a")
+    known.learn(moved, "b")
+    known.learn(gone, "b")
+    assert known.rehash == Rehash(7.0, 2, 1)
+    known.learn(moved, "a")
+    assert known.rehash == Rehash(7.0, 2, 1), "each flow is compared once"
+    known.rebase((A,), 9.0)
+    assert known.rehash == Rehash(9.0, 0, 0)
+
+
+def test_no_flow_was_known_before_the_change() -> None:
+    known = new()
+    known.rebase((A, B), 0.0)
+    known.rebase((A,), 1.0)
+    assert known.rehash is None
+
+
+def test_where_a_flow_goes() -> None:
+    known = new()
+    one, two = flows(2)
+    known.learn(one, "a")
+    assert (known.via_of(one), known.via_of(two)) == ("a", None)
+    assert known.known() == {one: "a"}
 
 
 def test_forget() -> None:

@@ -34,7 +34,7 @@ class Fake:
         self.rounds: list[str] = []
         self.running: dict[str, int] = {}
         self.most = 0
-        self.polls = self.checks = self.look_ups = 0
+        self.polls = self.checks = self.look_ups = self.lessons = 0
         self.slow: dict[str, float] = {}
         self.failing: set[str] = set()
         self.again: list[str] = []
@@ -55,6 +55,10 @@ class Fake:
         self.polls += 1
         again, self.again = self.again, []
         return again
+
+    async def learn(self, seconds: float) -> None:
+        assert seconds > 0
+        self.lessons += 1
 
     async def check_nodes(self) -> None:
         self.checks += 1

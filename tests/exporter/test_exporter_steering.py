@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.steering import MIN_COMPARISONS, REDEMPTION, UNCHECKED_CONFIDENCE, Agreement, Means, Method, choose
+from exporter.steering import MIN_COMPARISONS, REDEMPTION, UNCHECKED_TRACE, Agreement, Means, Method, Trust, choose
 
 PROVEN = [True] * MIN_COMPARISONS
+NO_ORACLE = "the router cannot be asked about single flows"
+NO_TRACE = "flows cannot be traced (no CAP_NET_RAW)"
+NO_IDENTITY = "the target has no identity"
 
 
 def means(
@@ -12,10 +15,11 @@ def means(
     wanted: str = "auto",
     *,
     oracle: bool = True,
+    trace: bool = True,
     identity: bool = True,
-    checkable: bool = True,
+    scrambled: str = "",
 ) -> Means:
-    return Means(next_hops, wanted, has_oracle=oracle, has_identity=identity, checkable=checkable)
+    return Means(next_hops, wanted, identity, "" if oracle else NO_ORACLE, "" if trace else NO_TRACE, scrambled)
 
 
 def agreement(*seen: bool) -> Agreement:
@@ -24,76 +28,78 @@ def agreement(*seen: bool) -> Agreement:
     return found
 
 
-@pytest.mark.parametrize("wanted", ["auto", "oracle", "identity"])
+def trust(oracle: list[bool], segments: list[bool], *, checkable: bool = True) -> Trust:
+    return Trust(agreement(*oracle), agreement(*segments), checkable)
+
+
+@pytest.mark.parametrize("wanted", ["auto", "oracle", "trace", "identity", "sweep"])
 def test_one_next_hop_needs_no_steering(wanted: str) -> None:
-    choice = choose(means(1, wanted, oracle=False, identity=False, checkable=False), Agreement())
+    choice = choose(means(1, wanted, oracle=False, trace=False, identity=False), Trust())
     assert (choice.method, choice.confidence, choice.why_not_stronger) == (Method.SINGLE, 1.0, "")
 
 
+LIES = "the router's oracle was right for only 89% of 9 flows"
+UNCHECKED = "the router's oracle was compared with 0 flows, and 8 are needed"
+
+
 @pytest.mark.parametrize(
-    ("given", "seen", "method", "confidence", "why"),
+    ("given", "oracle", "segments", "method", "confidence", "why"),
     [
-        (means(), PROVEN, Method.ORACLE, 1.0, ""),
-        (means(), [*[True] * 39, False], Method.ORACLE, 0.975, ""),
-        (means(), [], Method.ORACLE, UNCHECKED_CONFIDENCE, "the oracle is still being checked"),
-        (means(), PROVEN[1:], Method.ORACLE, UNCHECKED_CONFIDENCE, "the oracle is still being checked"),
-        (means(), [*PROVEN, False], Method.IDENTITY, 1.0, "the router's oracle was right for only 89% of 9 flows"),
-        (means(), [False], Method.IDENTITY, 1.0, "the router's oracle was right for only 0% of 1 flows"),
-        (means(oracle=False), [], Method.IDENTITY, 1.0, "the router cannot be asked about single flows"),
-        (means(wanted="identity"), PROVEN, Method.IDENTITY, 1.0, "the configuration asks for identity"),
-        (means(wanted="oracle"), PROVEN, Method.ORACLE, 1.0, ""),
+        (means(), PROVEN, [], Method.ORACLE, 1.0, ""),
+        (means(), [*[True] * 39, False], [], Method.ORACLE, 0.975, ""),
+        (means(), [*PROVEN, False], PROVEN, Method.TRACE, 1.0, LIES),
+        (means(), [], PROVEN, Method.TRACE, 1.0, UNCHECKED),
         (
-            means(wanted="oracle"),
-            [False] * 9,
-            Method.NONE,
-            0.0,
-            "the router's oracle was right for only 0% of 9 flows",
+            means(),
+            [*PROVEN, False],
+            [*PROVEN, False],
+            Method.IDENTITY,
+            1.0,
+            f"{LIES}; connections took the way of traced packets for only 89% of 9 flows",
         ),
         (
-            means(identity=False),
-            [False] * 9,
-            Method.NONE,
-            0.0,
-            "the router's oracle was right for only 0% of 9 flows, and the target has no identity",
-        ),
-        (means(identity=False), PROVEN, Method.ORACLE, 1.0, ""),
-        (
-            means(identity=False),
+            means(oracle=False),
             [],
-            Method.NONE,
-            0.0,
-            "the router's oracle is not checked yet, and the target has no identity",
+            PROVEN[1:],
+            Method.IDENTITY,
+            1.0,
+            f"{NO_ORACLE}; traces were compared with 7 connections, and 8 are needed",
         ),
+        (means(oracle=False, trace=False), [], [], Method.IDENTITY, 1.0, f"{NO_ORACLE}; {NO_TRACE}"),
         (
-            means(identity=False, checkable=False),
+            means(oracle=False, trace=False, identity=False),
             [],
-            Method.ORACLE,
-            UNCHECKED_CONFIDENCE,
-            "nothing to check the oracle against",
-        ),
-        (
-            means(identity=False, oracle=False),
             [],
-            Method.NONE,
+            Method.SWEEP,
             0.0,
-            "the router cannot be asked about single flows, and the target has no identity",
+            f"{NO_ORACLE}; {NO_TRACE}; {NO_IDENTITY}",
         ),
-        (
-            means(wanted="identity", identity=False),
-            PROVEN,
-            Method.NONE,
-            0.0,
-            "the configuration asks for identity, and the target has no identity",
-        ),
+        (means(scrambled="at random"), PROVEN, PROVEN, Method.IDENTITY, 1.0, "at random; at random"),
+        (means(wanted="oracle"), [False] * 9, PROVEN, Method.NONE, 0.0, LIES.replace("89", "0")),
+        (means(wanted="oracle"), [], PROVEN, Method.NONE, 0.0, UNCHECKED),
+        (means(wanted="trace"), PROVEN, PROVEN, Method.TRACE, 1.0, ""),
+        (means(wanted="trace", trace=False), PROVEN, PROVEN, Method.NONE, 0.0, NO_TRACE),
+        (means(wanted="identity"), PROVEN, PROVEN, Method.IDENTITY, 1.0, ""),
+        (means(wanted="identity", identity=False), PROVEN, PROVEN, Method.NONE, 0.0, NO_IDENTITY),
+        (means(wanted="sweep"), PROVEN, PROVEN, Method.SWEEP, 0.0, ""),
     ],
 )
 def test_the_strongest_that_the_evidence_allows(
-    given: Means, seen: list[bool], method: Method, confidence: float, why: str
+    given: Means, oracle: list[bool], segments: list[bool], method: Method, confidence: float, why: str
 ) -> None:
     # What was recorded before and what the round has just seen count alike.
-    for before in (0, len(seen)):
-        choice = choose(given, agreement(*seen[:before]), seen[before:])
+    for before in (0, 99):
+        choice = choose(given, trust(oracle[:before], segments[:before]), oracle[before:], segments[before:])
         assert (choice.method, choice.confidence, choice.why_not_stronger) == (method, confidence, why)
+
+
+def test_where_nothing_can_be_compared() -> None:
+    """A packet of the very flow was seen where it went, so traces count for something; an oracle does not."""
+    choice = choose(means(identity=False), trust([], [], checkable=False))
+    assert (choice.method, choice.confidence) == (Method.TRACE, UNCHECKED_TRACE)
+    choice = choose(means(identity=False, trace=False), trust([], [], checkable=False))
+    assert choice.method is Method.SWEEP
+    assert choice.why_not_stronger.startswith("nothing could be held against the router's oracle")
 
 
 def test_agreement_without_comparisons() -> None:

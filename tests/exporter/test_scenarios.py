@@ -11,6 +11,7 @@ import pytest
 
 from exporter.board import Board
 from exporter.status import PathStatus, Status
+from exporter.steering_status import Steered
 from exporter.verdicts import Verdict
 from tests.exporter.scenario import NOW, Case, ScenarioError, World, all_cases, build, load, picked, words_of
 
@@ -148,7 +149,7 @@ def _on_board(world: World) -> Status:
     for _ in range(2):
         for target in world.expected.targets.values():
             board.judge(world.expected, target, _own(world, target.vips), NOW, None)
-    return board.status(world.expected, {}, {}, {}, NOW)
+    return board.status(world.expected, {}, {}, Steered(), NOW)
 
 
 def _own(world: World, vips: tuple[str, ...]) -> list[Any]:

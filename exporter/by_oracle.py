@@ -1,0 +1,121 @@
+"""Steering by the router's own answer to which next hop a flow takes (DESIGN.md section 4, 1 and 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from exporter.coverage import flows_needed
+from exporter.hashing import HashKind
+from exporter.pathmap import Basis
+from exporter.rounds import Round, Senses
+from exporter.run import MOVED, Run
+from exporter.steering import Means, Method, Trust, choose
+from exporter.verdicts import PathResult
+from probes.ports import Source
+
+if TYPE_CHECKING:
+    from exporter.endpoint import Endpoint
+
+MAP_LIFETIME = 300.0  # seconds; a router that restarts hashes anew though its next hops look the same
+_LARGEST_BATCH = 1024  # flows in one question to the oracle
+_MOST_QUESTIONS = 3  # to the oracle before a next hop that no flow takes is given up until the map is old
+_TELLING = 20  # repeats of an address on one next hop, of which chance explains 1 in 1,000,000 over two
+_MOST_COMPARED = 64  # flows in one comparison of oracle and answers
+
+
+async def learn(endpoint: Endpoint, basis: Basis, senses: Senses) -> bool:
+    """Ask about as many flows as should give every next hop its share; now and then ask about all anew.
+
+    False if no flow is known afterwards: the oracle is mute.
+    """
+    known, vias = endpoint.map, [via for via, _ in basis]
+    expired = senses.now() - known.learned_at > MAP_LIFETIME
+    if expired:
+        endpoint.asked = 0
+    while endpoint.asked < _MOST_QUESTIONS and (expired or _thin(endpoint, vias)):
+        old = known.known() if expired else {}
+        count = min(_LARGEST_BATCH, 2 * known.limit * len(vias) + flows_needed(len(vias)))
+        answers = await senses.ask_oracle([*old, *known.fresh(count, senses.now())])
+        if not answers:
+            break
+        if expired:
+            known.forget_all()
+            known.learned_at = senses.now()
+            endpoint.told = {}
+        for source, via in answers.items():
+            known.learn(source, via)
+            if source not in old:  # those were chosen by where they go
+                endpoint.told[via] = endpoint.told.get(via, 0) + 1
+        endpoint.asked += 1
+        endpoint.told_hashing = _hashing(answers)
+        expired = False
+    return any(known.sources(via) for via in vias)
+
+
+def _hashing(answers: Mapping[Source, str]) -> HashKind:
+    """What the answers depend on: do flows from one address ever take different next hops?"""
+    by_address: dict[str | None, list[str]] = {}
+    for source, via in answers.items():
+        by_address.setdefault(source.address, []).append(via)
+    if any(len(set(vias)) > 1 for vias in by_address.values()):
+        return HashKind.FIVE_TUPLE
+    telling = sum(len(vias) - 1 for vias in by_address.values())
+    return HashKind.ADDRESSES if telling >= _TELLING else HashKind.UNKNOWN
+
+
+def _thin(endpoint: Endpoint, vias: list[str]) -> bool:
+    return any(len(endpoint.map.sources(via)) < max(2, endpoint.map.limit // 2) for via in vias)
+
+
+async def go(endpoint: Endpoint, run: Run, means: Means, trust: Trust) -> Round:
+    """Probe each path on flows that the router says take it; fall back as soon as answers contradict it."""
+    for via in run.vias:
+        if not run.map.sources(via):
+            run.no_flow[via] = (
+                "of all flows that the router was asked about none takes it; "
+                "if it hashes on addresses only, give source_addresses"
+            )
+    await run.probe_paths(run.vias)
+    await run.look_again(trust.oracle, run.senses.ask_oracle, endpoint.begin_anew)
+    choice = choose(means, trust, oracle=run.checks)
+    if choice.method is not Method.ORACLE:
+        endpoint.use(choice)
+        run.choice = choice
+        for source, via in run.answers().items():
+            endpoint.known.learn(source, via)
+        return run.round(run.results(believed=False), oracle_checks=run.checks)
+    results = await _confirmed(endpoint, run, run.results())
+    return run.round(results, oracle_checks=run.checks)
+
+
+async def _confirmed(endpoint: Endpoint, run: Run, results: dict[str, PathResult]) -> dict[str, PathResult]:
+    """Before a path is called down, or works again, ask once more whether its flows take it."""
+    doubted = run.doubted(results)
+    if not doubted:
+        return results
+    answers = await run.senses.ask_oracle([sent.source for flows in doubted.values() for sent in flows])
+    moved = {via for via, flows in doubted.items() if any(answers.get(sent.source) != via for sent in flows)}
+    if moved:
+        endpoint.begin_anew()
+        run.no_flow |= dict.fromkeys(moved, MOVED)
+    return {via: found for via, found in results.items() if via not in moved}
+
+
+async def hold_against(endpoint: Endpoint, run: Run, means: Means, trust: Trust) -> list[bool]:
+    """Ask the oracle about flows whose answers named their next hop; one that was wrong only now and then."""
+    seen = dict(list(run.answers().items())[:_MOST_COMPARED])
+    if not seen or means.no_oracle or means.wanted not in ("auto", Method.ORACLE):
+        return []
+    now = run.senses.now()
+    lately = run.started > endpoint.compared_at >= now - MAP_LIFETIME  # but not in this round
+    if endpoint.silent_until > now or (trust.oracle.disproved() and lately):
+        return []
+    endpoint.compared_at = now
+    others = [sent.source for sent in run.sent if sent.named is None][:_MOST_COMPARED]
+    answers = await run.senses.ask_oracle([*seen, *others])
+    if not answers:
+        endpoint.silent_until = now + MAP_LIFETIME
+    if not trust.comparable(answers.values()):
+        return []
+    return [answers[source] == via for source, via in seen.items() if source in answers]

@@ -1,0 +1,73 @@
+"""Steering by traces: a TTL-limited packet of a flow showed which next hop it takes (DESIGN.md section 4, 3).
+
+The survey traces in the background; a round goes by what it has found, and has it traced anew before it
+blames anybody: silence names nobody, and flows may have moved.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exporter.by_identity import search
+from exporter.by_oracle import hold_against
+from exporter.rounds import Round
+from exporter.run import MOVED, Run
+from exporter.steering import Means, Method, Trust, choose
+from exporter.verdicts import PathResult
+
+if TYPE_CHECKING:
+    from exporter.endpoint import Endpoint
+
+_WITNESSES = 2  # flows of each path that works, traced anew beside those that fail
+_MOST_TRACED = 16  # flows traced anew in one round
+_UNVOUCHED = "no trace shows any more that the flows which were probed take it"
+
+
+async def go(endpoint: Endpoint, run: Run, means: Means, trust: Trust) -> Round:
+    """Probe each path on flows that were traced to it; fall back as soon as answers contradict traces."""
+    for via in run.vias:
+        if not run.map.sources(via):
+            vain = endpoint.traced_in_vain
+            run.no_flow[via] = f"no trace has found a flow that takes it ({vain} traced flows stayed without an answer)"
+    await run.probe_paths(run.vias)
+    if means.has_identity:
+        await search(endpoint, run)
+    await run.look_again(trust.segments, run.senses.trace, endpoint.begin_anew)
+    oracle_checks = await hold_against(endpoint, run, means, trust)
+    choice = choose(means, trust, segments=run.checks)
+    if choice.method is not Method.TRACE:
+        endpoint.use(choice)
+        run.choice = choice
+        results = run.results(believed=False)
+    else:
+        results = await _confirmed(endpoint, run, trust, run.results())
+    return run.round(results, oracle_checks=oracle_checks, segment_checks=run.checks)
+
+
+async def _confirmed(
+    endpoint: Endpoint, run: Run, trust: Trust, results: dict[str, PathResult]
+) -> dict[str, PathResult]:
+    """Before a path is called down, or works again, trace its flows anew, and some of others: have they moved?
+
+    The node of a broken path may answer no trace at all, so it is enough that the flows of others are where
+    they were: what moves flows moves those of every path.
+    """
+    doubted = run.doubted(results)
+    believed = {sent.source: via for via, flows in doubted.items() for sent in flows}
+    if not believed:
+        return results
+    for via in run.vias:
+        if via not in doubted:
+            believed |= dict.fromkeys(run.map.sources(via)[:_WITNESSES], via)
+    seen = await run.senses.trace(list(believed)[:_MOST_TRACED])
+    if any(seen[source] != believed[source] for source in seen):
+        endpoint.begin_anew()
+        run.no_flow |= dict.fromkeys(doubted, MOVED)
+    elif seen:
+        trust.vouched_at = run.senses.now()
+        return results
+    elif trust.vouched_at >= run.started:
+        return results
+    else:
+        run.no_flow |= dict.fromkeys(doubted, _UNVOUCHED)
+    return {via: found for via, found in results.items() if via not in doubted}

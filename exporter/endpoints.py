@@ -1,0 +1,270 @@
+"""Every endpoint that flows are put on, and what was found out about the routers on the way to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
+
+from exporter.asking import Subject
+from exporter.config import Config
+from exporter.coverage import flows_per_path
+from exporter.endpoint import Endpoint
+from exporter.evidence import Hop, VipEvidence
+from exporter.expected import Expected
+from exporter.feed import RouterFeed
+from exporter.hashing import HashKind
+from exporter.outside import Outside
+from exporter.pathmap import PathMap
+from exporter.rounds import Round
+from exporter.senses import EndpointSenses, Job, Place
+from exporter.steering import Choice, Means, Method, Trust
+from exporter.steering_status import Steered, TraceTraffic, TrustStatus
+from exporter.survey import FIRST_FLOWS, Survey
+from exporter.vip_status import vip_status
+from probes.ports import REST_SECONDS, candidates
+from routers.model import OracleFlow, canonical, family_of
+
+MAX_PROBES_AT_ONCE = 512
+_LEARNING_SECONDS = 5.0  # that a round waits for flows of next hops that are new
+ENOUGH_TO_BEGIN = 2  # flows of each next hop, with which a first round can be made
+_SPOT_CHECKED = 64  # flows
+_SCRAMBLED: Mapping[str, str] = {
+    HashKind.PER_PACKET: "the router spreads the packets of one flow over its next hops",
+    HashKind.RANDOM: "the router puts each connection on a next hop at random",
+}
+
+
+class Endpoints:
+    """Makes the rounds of single endpoints; knows what each of them has learned, by place."""
+
+    def __init__(self, outside: Outside, config: Config) -> None:
+        self.known: dict[Place, Endpoint] = {}
+        self.trust: dict[tuple[str, int], Trust] = {}
+        self.survey = Survey(outside)
+        self._outside = outside
+        self._config = config
+        self._feeds: Mapping[str, RouterFeed] = {}
+        self._expected = Expected({}, {})
+        self._identified: frozenset[str] = frozenset()  # targets whose answers name their node
+        self._slots = asyncio.Semaphore(MAX_PROBES_AT_ONCE)
+        self._turn = 0
+
+    def configure(
+        self, config: Config, feeds: Mapping[str, RouterFeed], expected: Expected, places: Collection[Place]
+    ) -> None:
+        """Take over what is expected now; what is not in `places`, or starts from other ports, is forgotten."""
+        if config.probing != self._config.probing:
+            self.known = {}  # their flows start from other addresses and ports
+        self.known = {place: found for place, found in self.known.items() if place in places}
+        self.trust = {key: found for key, found in self.trust.items() if key[0] in feeds}
+        self._config, self._feeds, self._expected = config, feeds, expected
+        self._identified = frozenset(target.name for target in config.targets if target.identity is not None)
+
+    async def round(self, job: Job) -> Round | None:
+        """One endpoint's round; None when the router forwards the VIP nowhere, so there is no path to probe."""
+        endpoint = self.at(job.place)
+        if job.evidence is None:
+            last = [via for via, _ in endpoint.map.basis]
+            vias = last or list(self._expected.targets[job.place[1]].nodes)
+            identified = job.target.identity is not None
+            return await endpoint.blind_round(vias, self._senses(job, endpoint), has_identity=identified)
+        if not job.evidence.hops:
+            return None
+        await self._learn_first(job, endpoint)
+        senses = self._senses(job, endpoint)
+        return await endpoint.round(job.evidence.hops, self.means(job), self.trust_in(job.place), senses)
+
+    async def learn(self, jobs: Iterable[Job], seconds: float, enough: int = FIRST_FLOWS) -> None:
+        """Go on with the survey of all endpoints that have two or more next hops, until enough flows are known."""
+        subjects = []
+        for job in jobs:
+            if job.evidence is not None and len(job.evidence.hops or ()) > 1:
+                endpoint = self.at(job.place)
+                endpoint.surveyed = _basis(job.evidence)
+                endpoint.rebase(endpoint.surveyed, self._outside.now())
+                subjects.append(self._subject(job, job.evidence, endpoint))
+        await self.survey.run(subjects, seconds, enough)
+
+    def at(self, place: Place) -> Endpoint:
+        if place not in self.known:
+            self.known[place] = Endpoint(self._path_map(place), self._path_map(place))
+        return self.known[place]
+
+    def trust_in(self, place: Place) -> Trust:
+        return self.trust.setdefault((place[0], family_of(place[2])), Trust())
+
+    def means(self, job: Job) -> Means:
+        """By what this endpoint's flows could be steered now."""
+        router, _, vip = job.place
+        family = family_of(vip)
+        trust, endpoint = self.trust_in(job.place), self.at(job.place)
+        identifiable = any(
+            place[0] == router
+            and family_of(place[2]) == family
+            and len(other.map.basis) > 1
+            and place[1] in self._identified
+            for place, other in self.known.items()
+        )
+        trust.checkable = self.survey.may_compare(router, family) or identifiable
+        basis = _basis(job.evidence)
+        no_trace = self.survey.why_no_trace(router, family)
+        if not no_trace and endpoint.traced_in_vain > 2 * len(basis) and not endpoint.traced.known():
+            no_trace = "no next hop answers traces of this VIP's flows"
+        return Means(
+            next_hops=len(basis),
+            wanted=self._config.probing.steering,
+            has_identity=job.target.identity is not None,
+            no_oracle="" if self._has_oracle(router) else "the router cannot be asked about single flows",
+            no_trace=no_trace,
+            scrambled=_SCRAMBLED.get(self.hashing(job.place), ""),
+        )
+
+    def hashing(self, place: Place) -> str:
+        """What the router hashes this endpoint's flows on, or was found to hash others of the family on."""
+        endpoint = self.at(place)
+        basis = endpoint.map.basis
+        total = sum(weight for _, weight in basis) or 1
+        kind = endpoint.sightings.kind({via: weight / total for via, weight in basis}) if basis else HashKind.UNKNOWN
+        if kind is HashKind.UNKNOWN and endpoint.method is Method.ORACLE:
+            kind = endpoint.told_hashing
+        trust = self.trust_in(place)
+        if kind is HashKind.UNKNOWN:
+            return trust.hashing
+        trust.hashing = kind.value
+        return kind.value
+
+    def choice(self, job: Job) -> Choice:
+        """By what this endpoint's next round would steer."""
+        return self.at(job.place).choose(self.means(job), self.trust_in(job.place), self._outside.now())
+
+    def record(self, place: Place, finished: Round) -> None:
+        """Count the comparisons of a round that a later snapshot has confirmed."""
+        trust, endpoint = self.trust_in(place), self.known[place]
+        trust.oracle.record(finished.oracle_checks)
+        trust.segments.record(finished.segment_checks)
+        endpoint.memory.record(finished.memory_checks)
+        port = self._expected.targets[place[1]].port
+        for sent in finished.sent:
+            if sent.named is not None and finished.basis == endpoint.map.basis:
+                endpoint.sightings.connection(sent.source, port, sent.named)
+
+    def steered(self, places: Iterable[tuple[Place, Sequence[Hop], tuple[int, int]]]) -> Steered:
+        """What is published: of places with next hops, probes and paths of the last round, and of their routers."""
+        counted = self.survey.asker.traffic
+        return Steered(
+            vips=tuple(
+                vip_status(
+                    place, self.known[place], self._expected.targets[place[1]].port, hops, last, self.hashing(place)
+                )
+                for place, hops, last in places
+                if place in self.known and self.known[place].map.basis
+            ),
+            trust=tuple(
+                TrustStatus(
+                    router=router,
+                    family=family,
+                    hashing=trust.hashing,
+                    hop_distance=self.survey.reach(router, family).hops,
+                    oracle_agreement=trust.oracle.ratio(),
+                    oracle_compared=trust.oracle.comparisons(),
+                    trace_agreement=trust.segments.ratio(),
+                    trace_compared=trust.segments.comparisons(),
+                )
+                for (router, family), trust in self.trust.items()
+            ),
+            traffic=TraceTraffic(
+                {kind: one.sent for kind, one in counted.items()},
+                {kind: one.answered for kind, one in counted.items()},
+            ),
+        )
+
+    async def spot_check(self, jobs: Sequence[Job], router: str) -> None:
+        """Ask a router's oracle anew about some flows that it was asked about before: has it hashed anew?"""
+        told = [
+            (job, endpoint)
+            for job in jobs
+            if job.place[0] == router
+            and (endpoint := self.known.get(job.place)) is not None
+            and endpoint.method is Method.ORACLE
+        ]
+        each = max(1, _SPOT_CHECKED // max(1, len(told)))
+        self._turn += 1
+        expected: dict[OracleFlow, tuple[Endpoint, str]] = {}
+        senses = [(self._senses(job, endpoint), job, endpoint) for job, endpoint in told[-_SPOT_CHECKED:]]
+        for sense, job, endpoint in senses:
+            known = sorted(endpoint.map.known().items())
+            start = self._turn * each % max(1, len(known))
+            for source, via in known[start : start + each]:
+                flow = sense.oracle_flow(source, job.target.port)
+                if flow is not None:
+                    expected[flow] = (endpoint, via)
+        answers = await self._feeds[router].ask_oracle(list(expected))
+        hops = {id(endpoint): sense for sense, _, endpoint in senses}
+        for flow, next_hop in answers.items():
+            endpoint, via = expected[flow]
+            if hops[id(endpoint)].via_at(next_hop.address) not in (None, via) and endpoint.method is Method.ORACLE:
+                self.router_was_away(router)
+                return
+
+    def router_was_away(self, router: str) -> None:
+        """It may have restarted: with the same next hops it hashes anew."""
+        for place, endpoint in self.known.items():
+            if place[0] == router:
+                endpoint.begin_anew()
+
+    async def _learn_first(self, job: Job, endpoint: Endpoint) -> None:
+        """Where the next hops are new, their flows are learned before anything is judged."""
+        evidence = job.evidence
+        if evidence is None or len(evidence.hops or ()) < 2:  # noqa: PLR2004
+            return
+        basis = _basis(evidence)
+        endpoint.rebase(basis, self._outside.now())
+        if endpoint.surveyed != basis:
+            endpoint.surveyed = basis
+            await self.survey.run([self._subject(job, evidence, endpoint)], _LEARNING_SECONDS, ENOUGH_TO_BEGIN)
+
+    def _senses(self, job: Job, endpoint: Endpoint) -> EndpointSenses:
+        feed = self._feeds[job.place[0]]
+        senses = EndpointSenses(self._outside, self._config, feed, self._expected, job, self._slots)
+        if job.evidence is not None and len(job.evidence.hops or ()) > 1:
+            senses.tracer = partial(self.survey.trace, self._subject(job, job.evidence, endpoint, senses))
+        return senses
+
+    def _subject(
+        self, job: Job, evidence: VipEvidence, endpoint: Endpoint, senses: EndpointSenses | None = None
+    ) -> Subject:
+        feed = self._feeds[job.place[0]]
+        vip = job.place[2]
+        return Subject(
+            place=job.place,
+            endpoint=endpoint,
+            senses=senses or EndpointSenses(self._outside, self._config, feed, self._expected, job, self._slots),
+            trust=self.trust_in(job.place),
+            basis=_basis(evidence),
+            port=job.target.port,
+            taken_ports=frozenset(one.port for one in self._expected.targets.values() if vip in one.vips),
+            router_addresses=_canonical(feed.snapshot.addresses if feed.snapshot is not None else ()),
+            has_oracle=self._has_oracle(job.place[0]),
+            wanted=self._config.probing.steering,
+        )
+
+    def _has_oracle(self, router: str) -> bool:
+        return self._feeds[router].platform.HAS_LINUX_ORACLE
+
+    def _path_map(self, place: Place) -> PathMap:
+        probing = self._config.probing
+        own = [address for address in probing.source_addresses if family_of(address) == family_of(place[2])]
+        addresses: Sequence[str | None] = own or [None]
+        avoid = self._outside.busy_ports()
+        limit = max(FIRST_FLOWS, flows_per_path(probing.interval, REST_SECONDS))
+        return PathMap(lambda: candidates(addresses, probing.source_ports, " ".join(place), avoid), limit)
+
+
+def _basis(evidence: VipEvidence | None) -> tuple[tuple[str, int], ...]:
+    hops = evidence.hops if evidence is not None else None
+    return tuple((hop.via, hop.weight) for hop in hops or ())
+
+
+def _canonical(addresses: Iterable[str]) -> frozenset[str]:
+    return frozenset(canonical(address) for address in addresses)
