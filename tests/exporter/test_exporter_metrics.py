@@ -216,6 +216,9 @@ def test_the_least_confidence_of_the_next_hops_with_flows() -> None:
     hops = (replace(first, confidence=0.97), second, replace(third, sources=(), confidence=0.0))
     status = replace(status, steering=(replace(status.steering[0], hops=hops),))
     assert value(status, "ecmp_steering_confidence_ratio") == [0.95]
+    swept = tuple(replace(hop, confidence=0.0) for hop in status_of({}).steering[0].hops)
+    status = replace(status, steering=(replace(status.steering[0], hops=swept),))
+    assert value(status, "ecmp_steering_confidence_ratio") == [], "a sweep proves nothing of a single path"
 
 
 def test_what_is_not_known_of_steering_is_left_out() -> None:
