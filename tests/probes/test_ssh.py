@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import shutil
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +11,7 @@ from pydantic import ValidationError
 from probes import ssh
 from probes.model import Failure, Flow, Identity, Outcome, Request
 from probes.ssh import SshModule, SshProber
+from tests.probes.openssh import running
 from tests.probes.servers import (
     abort,
     close_at_once,
@@ -28,8 +26,6 @@ from tests.probes.servers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from probes.ports import Source
     from probes.table import Probers
     from tests.probes.servers import Handler
@@ -192,54 +188,16 @@ def test_module_is_strict(section: dict[str, object]) -> None:
         SshModule.model_validate(section)
 
 
-def make_privilege_separation_directory() -> None:
-    """Debian makes it when the service starts; sshd demands it of root only."""
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-
-
-@pytest.fixture
-async def sshd(tmp_path: Path) -> AsyncIterator[tuple[int, Path]]:
-    """Debian's OpenSSH on a loopback port; its absence is a failure, not a reason to skip."""
-    program = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    assert program is not None, "install openssh-server: the ssh prober is tested against it"
-    key, log, config = tmp_path / "key", tmp_path / "log", tmp_path / "config"
-    keygen = await asyncio.create_subprocess_exec("ssh-keygen", "-qt", "ed25519", "-N", "", "-f", str(key))
-    assert await keygen.wait() == 0
-    make_privilege_separation_directory()
-    port = closed_port()
-    config.write_text(
-        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {key}\nPidFile none\nUsePAM no\nLogLevel DEBUG1\n",
-        encoding="utf-8",
-    )
-    server = await asyncio.create_subprocess_exec(program, "-D", "-E", str(log), "-f", str(config))
-    try:
-        async with asyncio.timeout(20):
-            while "Server listening" not in (log.read_text("utf-8") if log.exists() else ""):
-                assert server.returncode is None, log.read_text("utf-8")
-                await asyncio.sleep(0.02)
-        yield port, log
-    finally:
-        if server.returncode is None:
-            server.send_signal(signal.SIGTERM)
-        await server.wait()
-
-
-async def test_openssh_takes_it_for_a_well_behaved_client(
-    probers: Probers, sshd: tuple[int, Path], source: Source
-) -> None:
-    port, log = sshd
-    identity = Identity("banner", r"OpenSSH_(\d+)")
-    outcome = await probe(probers, port, source=source, identity=identity)
-    assert outcome.success, outcome.detail
-    assert outcome.identity is not None
-    assert outcome.identity.isdecimal()
-    rejected = await probe(probers, port, expecting("dropbear"))
-    assert rejected.failure is Failure.EXPECTATION
-    async with asyncio.timeout(20):
-        while log.read_text("utf-8").count("Connection closed by") < 2:  # noqa: ASYNC110 - its own process
-            await asyncio.sleep(0.02)
-    text = log.read_text("utf-8")
+async def test_openssh_takes_it_for_a_well_behaved_client(probers: Probers, tmp_path: Path, source: Source) -> None:
+    async with running(tmp_path) as sshd:
+        identity = Identity("banner", r"OpenSSH_(\d+)")
+        outcome = await probe(probers, sshd.port, source=source, identity=identity)
+        assert outcome.success, outcome.detail
+        assert outcome.identity is not None
+        assert outcome.identity.isdecimal()
+        rejected = await probe(probers, sshd.port, expecting("dropbear"))
+        assert rejected.failure is Failure.EXPECTATION
+        text = await sshd.logged("Connection closed by", 2)
     assert "remote software version ecmp-exporter_0.0.test" in text
     assert f"Connection closed by {source.address} port {source.port} [preauth]" in text
     assert not re.search(r"error|fatal|Bad protocol|kex_exchange_identification|reset|Broken pipe", text)
