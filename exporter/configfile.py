@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from exporter.config import PLATFORMS_LATER, STEERING_LATER, Config, Module
+from exporter.config import PLATFORMS_LATER, Config, Module
 from exporter.durations import parse_duration
 from exporter.yamlfile import MAX_BYTES, Document, Location, Problem, parse, place_of
 from probes.table import NOT_YET, PROBERS
@@ -23,6 +24,7 @@ BUILT_IN_MODULES: Mapping[str, Mapping[str, Any]] = {
     "https_2xx": {"prober": "http", "http": {"fail_if_not_ssl": True}},
     "ssh_banner": {"prober": "ssh"},
 }
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _SECTIONS_LATER = {"kubernetes": "nodes and targets from the cluster's API"}
 
 
@@ -149,9 +151,6 @@ def _cross_check(document: Document, raw: Mapping[str, Any], modules: Mapping[st
         problems += _identity_fits(document, place, target, modules)
         if _steering(raw) == "identity" and target.get("identity") is None:
             problems.append(_problem(document, place, "steering is identity, so every target needs an identity"))
-    if _steering(raw) in STEERING_LATER:
-        message = f"{_steering(raw)} is known, but not supported yet; use auto, oracle or identity"
-        problems.append(_problem(document, ("probing", "steering"), message))
     for index, router in _entries(raw, "routers"):
         problems += _platform(document, ("routers", index), router)
     return problems
@@ -197,12 +196,9 @@ def _identity_fits(
     identity, module = target.get("identity"), modules.get(str(target.get("module")))
     if not isinstance(identity, dict) or module is None:
         return []
-    if "host_key" in identity:
-        message = "known, but not supported yet; use header, body or banner"
-        return [_problem(document, (*place, "identity", "host_key"), message)]
     fits = PROBERS[module.prober].identities
-    wrong = [kind for kind in ("header", "body", "banner") if kind in identity and kind not in fits]
-    return [
+    wrong = [kind for kind in ("header", "body", "banner", "host_key") if kind in identity and kind not in fits]
+    problems = [
         _problem(
             document,
             (*place, "identity", kind),
@@ -210,6 +206,12 @@ def _identity_fits(
         )
         for kind in wrong
     ]
+    mapped = identity.get("map")
+    for value in mapped if isinstance(mapped, dict) and "host_key" in identity else ():
+        if isinstance(value, str) and not _FINGERPRINT.fullmatch(value):
+            message = "is no fingerprint as ssh-keygen -lf prints it: SHA256: and 43 letters, digits and + /"
+            problems.append(_problem(document, (*place, "identity", "map", value), message))
+    return problems
 
 
 def _repeated(document: Document, section: str, entries: list[tuple[int, dict[str, Any]]], key: str) -> list[Problem]:
@@ -265,14 +267,12 @@ def _translate(
         location = prefix + tuple(found["loc"])
         if found["type"] == "extra_forbidden":
             allowed = _keys_at(model, found["loc"][:-1])
-            if location[-1] in ("https", "host_key"):
+            if location[-1] == "https":
                 continue  # the cross check says more
             message = f"unknown key{_guess(str(location[-1]), allowed)}; allowed here: {_listed(allowed)}"
         elif found["type"] == "missing":
             message = "is missing"
         elif found["type"] == "literal_error":
-            if found["input"] in STEERING_LATER:
-                continue  # the cross check says more
             message = found["msg"].replace("Input should be", "must be")
         elif found["type"] == "tuple_type":
             message = "must be a list"

@@ -42,6 +42,11 @@ targets:
   - {name: web, address: www.example.org, port: 443, module: https_2xx, identity: {header: X-Node}}
 """
 
+KEY = "SHA256:" + "Ab1+/" * 8 + "xyz"
+ALGORITHM_NAMES = (
+    "ssh-ed25519, ecdsa-sha2-nistp256, ecdsa-sha2-nistp384, ecdsa-sha2-nistp521, rsa-sha2-512, rsa-sha2-256, ssh-rsa"
+)
+
 ROUTERS = "routers:\n  - {name: edge, platform: frr, exec: {}}\n"
 NODES = "nodes:\n  - {name: n1, address: 10.0.0.11}\n"
 TARGETS = "targets:\n  - {name: web, address: 203.0.113.10, port: 80, module: http_2xx}\n"
@@ -85,6 +90,16 @@ def test_the_example_of_the_design() -> None:
     }
 
 
+@pytest.mark.parametrize(("written", "rule"), [("true", ""), ("ssh-ed25519", "ssh-ed25519"), ("ssh-rsa", "ssh-rsa")])
+def test_nodes_by_their_host_keys(written: str, rule: str) -> None:
+    text = target(f"module: ssh_banner, identity: {{host_key: {written}, map: {{'{KEY}': n1}}}}")
+    config = loads(text)
+    identity = config.targets[0].identity
+    assert identity is not None
+    assert (identity.kind, identity.rule, identity.map) == ("host_key", rule, {KEY: "n1"})
+    assert loads(shown(config)) == config
+
+
 def test_defaults() -> None:
     config = loads(GOOD)
     assert config.probing.source_ports == range(20000, 28192)
@@ -103,7 +118,7 @@ def test_defaults() -> None:
         ("routers: []\n" + NODES + TARGETS, ["line 1: routers: is empty; name at least one"]),
         (GOOD + "nodes: []\n", ["line 7: nodes: stands here twice (first on line 3); keep one of them"]),
         # probing
-        ("probing: {intervall: 15s}\n" + GOOD, ["line 1: probing.intervall: unknown key (did you mean interval?); allowed here: interval, source_addresses, source_ports, steering, timeout"]),
+        ("probing: {intervall: 15s}\n" + GOOD, ["line 1: probing.intervall: unknown key (did you mean interval?); allowed here: direct_steering, interval, source_addresses, source_ports, steering, timeout"]),
         ("probing: {interval: 15}\n" + GOOD, ["line 1: probing.interval: write a duration with its unit, like 15s"]),
         ("probing: {interval: 15 s}\n" + GOOD, ["line 1: probing.interval: '15 s' is no duration; write it like 15s, 1m30s or 250ms"]),
         ("probing: {interval: 0s}\n" + GOOD, ["line 1: probing.interval: must be longer than 0"]),
@@ -111,15 +126,12 @@ def test_defaults() -> None:
         ("probing: {source_ports: 20000}\n" + GOOD, ["line 1: probing.source_ports: write a range of ports like 20000-28191"]),
         ("probing: {source_ports: 30000-20000}\n" + GOOD, ["line 1: probing.source_ports: ports run from 1024 to 65535, the lower one first"]),
         ("probing: {source_addresses: [10.0.0.300]}\n" + GOOD, ["line 1: probing.source_addresses[0]: '10.0.0.300' is no IP address"]),
-        ("probing: {steering: fast}\n" + GOOD, ["line 1: probing.steering: must be 'auto', 'oracle' or 'identity'"]),
-        ("probing: {steering: trace}\n" + GOOD, ["line 1: probing.steering: trace is known, but not supported yet; use auto, oracle or identity"]),
-        ("probing: {steering: sweep}\n" + GOOD, ["line 1: probing.steering: sweep is known, but not supported yet; use auto, oracle or identity"]),
+        ("probing: {steering: fast}\n" + GOOD, ["line 1: probing.steering: must be 'auto', 'oracle', 'trace', 'identity' or 'sweep'"]),
         ("probing: {steering: identity}\n" + GOOD, ["line 7: targets[0]: steering is identity, so every target needs an identity"]),
         # known to the contract, not built yet
         ("kubernetes: {kubeconfig: x}\n" + GOOD, ["line 1: kubernetes: known, but not supported yet (nodes and targets from the cluster's API)"]),
         (router("platform: routeros, exec: {}"), ["line 2: routers[0].platform: routeros is known, but not supported yet; this version reads bird, frr"]),
         (router("platform: frr, https: {url: x}, exec: {}"), ["line 2: routers[0].https: known, but not supported yet: platform frr is read over ssh or exec"]),
-        (target("module: ssh_banner, identity: {host_key: x}"), ["line 6: targets[0].identity.host_key: known, but not supported yet; use header, body or banner"]),
         # modules
         ("modules: {m: {prober: gopher}}\n" + GOOD, ["line 1: modules.m.prober: must be one of http, ssh"]),
         ("modules: {m: {}}\n" + GOOD, ["line 1: modules.m.prober: must be one of http, ssh"]),
@@ -146,10 +158,21 @@ def test_defaults() -> None:
         (target("module: http_2xx, nodes: [n2]"), ["line 6: targets[0].nodes[0]: no node 'n2'; there are n1"]),
         (target("module: http_2xx, nodes: []"), ["line 6: targets[0].nodes: is empty; leave it out for every node"]),
         (target("module: http_2xx, identity: {banner: '(.*)'}"), ["line 6: targets[0].identity.banner: prober http has no banner; it can tell a node by body, header"]),
-        (target("module: ssh_banner, identity: {header: X}"), ["line 6: targets[0].identity.header: prober ssh has no header; it can tell a node by banner"]),
+        (target("module: ssh_banner, identity: {header: X}"), ["line 6: targets[0].identity.header: prober ssh has no header; it can tell a node by banner, host_key"]),
+        (target(f"module: ssh_banner, identity: {{host_key: x, map: {{'{KEY}': n1}}}}"), [f"line 6: targets[0].identity.host_key: write true, or the algorithm to ask for: {ALGORITHM_NAMES}"]),
+        (target(f"module: ssh_banner, identity: {{host_key: false, map: {{'{KEY}': n1}}}}"), [f"line 6: targets[0].identity.host_key: write true, or the algorithm to ask for: {ALGORITHM_NAMES}"]),
+        (target(f"module: ssh_banner, identity: {{host_key: '', map: {{'{KEY}': n1}}}}"), [f"line 6: targets[0].identity.host_key: write true, or the algorithm to ask for: {ALGORITHM_NAMES}"]),
+        (target(f"module: ssh_banner, identity: {{host_key: 1, map: {{'{KEY}': n1}}}}"), [f"line 6: targets[0].identity.host_key: write true, or the algorithm to ask for: {ALGORITHM_NAMES}"]),
+        (target(f"module: ssh_banner, identity: {{host_key: [true], map: {{'{KEY}': n1}}}}"), [f"line 6: targets[0].identity.host_key: write true, or the algorithm to ask for: {ALGORITHM_NAMES}"]),
+        (target("module: ssh_banner, identity: {host_key: true}"), ["line 6: targets[0].identity: host_key needs a map from each node's fingerprint to its name: {'SHA256:...': node}"]),
+        (target(f"module: ssh_banner, identity: {{host_key: true, map: {{'{KEY}=': n1}}}}"), [f"line 6: targets[0].identity.map.{KEY}=: is no fingerprint as ssh-keygen -lf prints it: SHA256: and 43 letters, digits and + /"]),
+        (target("module: ssh_banner, identity: {host_key: true, map: {'MD5:11:22': n1}}"), ["line 6: targets[0].identity.map.MD5:11:22: is no fingerprint as ssh-keygen -lf prints it: SHA256: and 43 letters, digits and + /"]),
+        (target(f"module: ssh_banner, identity: {{host_key: true, map: {{'{KEY}': n2}}}}"), [f"line 6: targets[0].identity.map.{KEY}: no node 'n2'; there are n1"]),
+        (target(f"module: ssh_banner, identity: {{host_key: true, banner: '(x)', map: {{'{KEY}': n1}}}}"), ["line 6: targets[0].identity: give exactly one of header, body, banner, host_key"]),
+        (target(f"module: http_2xx, identity: {{host_key: true, map: {{'{KEY}': n1}}}}"), ["line 6: targets[0].identity.host_key: prober http has no host_key; it can tell a node by body, header"]),
         (target("module: ssh_banner, identity: {banner: 'x'}"), ["line 6: targets[0].identity: 'x' must be a pattern with exactly one group"]),
         (target("module: ssh_banner, identity: {banner: '('}"), ["line 6: targets[0].identity: '(' is no regular expression (RE2 syntax): missing ): ("]),
-        (target("module: http_2xx, identity: {}"), ["line 6: targets[0].identity: give exactly one of header, body, banner"]),
+        (target("module: http_2xx, identity: {}"), ["line 6: targets[0].identity: give exactly one of header, body, banner, host_key"]),
         (target("module: http_2xx, identity: {header: X, map: {a: n9}}"), ["line 6: targets[0].identity.map.a: no node 'n9'; there are n1"]),
         (ROUTERS + NODES + "targets:\n  - {name: web, address: 1.2.3, port: 80, module: http_2xx}\n", ["line 6: targets[0].address: '1.2.3' is neither an IP address nor a DNS name"]),
         (ROUTERS + NODES + "targets:\n  - {name: web, address: 203.0.113.1, port: 0, module: http_2xx}\n", ["line 6: targets[0].port: Input should be greater than or equal to 1"]),
@@ -177,7 +200,7 @@ def test_platforms_that_are_not_built_yet(platform: str) -> None:
 
 def test_every_error_at_once_in_the_order_of_the_file() -> None:
     text = (
-        "probing:\n  interval: 0s\n  steering: trace\nkubernetes: {}\n"
+        "probing:\n  interval: 0s\n  steering: guess\nkubernetes: {}\n"
         "routers:\n  - {name: edge, platform: nothing, exec: {}}\n"
         "nodes:\n  - {name: a, address: x}\n"
         "targets:\n  - {name: web, address: 203.0.113.1, port: 99999, module: none, nodes: [b], extra: 1}\n"
