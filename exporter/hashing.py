@@ -49,7 +49,18 @@ class Sightings:
     flow, and that is one event. Remembers MOST_FLOWS flows; beyond that those go that were met first.
     """
 
-    __slots__ = ("_connections", "_first", "_last", "_segments", "_several", "_time", "alike", "kept", "steady")
+    __slots__ = (
+        "_both",
+        "_connections",
+        "_first",
+        "_last",
+        "_segments",
+        "_several",
+        "_time",
+        "alike",
+        "kept",
+        "steady",
+    )
 
     def __init__(self) -> None:
         self.reset()
@@ -58,6 +69,7 @@ class Sightings:
         """Nothing was seen yet: the next hops have changed."""
         self.steady, self.kept, self.alike = Agreement(), Agreement(), Agreement()
         self._segments, self._connections = _Watch(self.steady), _Watch(self.kept)
+        self._both = _Watch(self.alike)
         self._first: dict[_Flow, tuple[str, int] | None] = {}  # next hop and time; None: never answered yet
         self._last: str | None = None
         self._several = False
@@ -79,6 +91,9 @@ class Sightings:
             return HashKind.RANDOM
         known = _normalised(shares, shares)
         answering = _normalised(shares, {*self.counts(), *self._segments.vias(), *self._connections.vias()})
+        crossed = self._segments.crossed() or self._connections.crossed()
+        if self._both.holds(answering) and crossed:
+            return HashKind.FIVE_TUPLE  # what two different packets of a flow agree on is its 5-tuple's doing
         telling = [self._connections] if self.alike.disproved() else [self._segments, self._connections]
         proven = {watch for watch in telling if watch.holds(answering)}
         if any(watch.crossed() for watch in proven) and all(watch in proven or watch.young() for watch in telling):
@@ -112,7 +127,7 @@ class Sightings:
         watch.see(flow, via, self._time, several=self._several)
         there = other.since(flow, max(watch.moved_at, other.moved_at))
         if there is not None and (there != via or self._several):
-            self.alike.record([there == via])
+            self._both.compare(there, via)
 
     def _accident(self, shares: Mapping[str, float]) -> float:
         """How probable it is that every source address keeps to one next hop as far as was seen, if ports count.
@@ -156,14 +171,18 @@ class _Watch:
         before = self.since(flow, self.moved_at)
         self._latest[flow] = via, time
         if before is not None and (before != via or several):
-            self._agreement.record([before == via])
-            self._pairs.append((before, via))
+            self.compare(before, via)
         if before not in (None, via):
             self.moved_at = time - 1
             self._turns.clear()
         last, turns = self._turns.get(flow[0], (via, 0))
         if len(self._turns) < MOST_FLOWS or flow[0] in self._turns:
             self._turns[flow[0]] = via, turns + (via != last)
+
+    def compare(self, before: str, via: str) -> None:
+        """The same flow was seen on these two."""
+        self._agreement.record([before == via])
+        self._pairs.append((before, via))
 
     def since(self, flow: _Flow, time: int) -> str | None:
         """Where the flow went when it was last seen, if that was after `time`."""
