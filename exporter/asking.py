@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from exporter.budget import IcmpBudget
 from exporter.endpoint import Endpoint
@@ -72,17 +73,23 @@ class Asker:
         return self._outside.scout.can_trace(family_of(subject.vip))
 
     async def segment(self, subject: Subject, source: Source, port: int, hops: int, deadline: float) -> HopAnswer:
-        """One packet of a flow to a port of the VIP; LOCAL if it could not be sent before the deadline."""
-        return await self._ask(subject, "segment", self._outside.scout.segment, source, port, hops, deadline)
+        """One packet of a flow to a port of the VIP; LOCAL if it could not be sent before the deadline.
+
+        Until it is answered, the flow counts as one that stays without an answer.
+        """
+        seen = partial(subject.endpoint.sightings.segment, source, port, None)
+        return await self._ask(subject, "segment", self._outside.scout.segment, source, port, hops, deadline, seen)
 
     async def knock(self, subject: Subject, source: Source, port: int, hops: int, deadline: float) -> HopAnswer:
-        """An attempt to connect to a port that no service uses."""
-        return await self._ask(subject, "knock", self._outside.scout.knock, source, port, hops, deadline)
+        """An attempt to connect to a port that no service uses; as `segment`."""
+        seen = partial(subject.endpoint.sightings.connection, source, port, None)
+        return await self._ask(subject, "knock", self._outside.scout.knock, source, port, hops, deadline, seen)
 
     async def either(self, subject: Subject, source: Source, port: int, hops: int, deadline: float) -> HopAnswer:
-        """Whichever of both this process may send."""
-        ask = self.segment if self.can_trace(subject) else self.knock
-        return await ask(subject, source, port, hops, deadline)
+        """Whichever of both this process may send, to whatever distance: nothing is concluded from silence."""
+        scout = self._outside.scout
+        kind, send = ("segment", scout.segment) if self.can_trace(subject) else ("knock", scout.knock)
+        return await self._ask(subject, kind, send, source, port, hops, deadline, lambda: None)
 
     def via_of(self, subject: Subject, answer: HopAnswer) -> str | None:
         """The next hop that answered; one that the FIB does not hold is noted."""
@@ -103,11 +110,9 @@ class Asker:
 
         async def ask(source: Source) -> None:
             for _ in range(2):
-                answer = await self.knock(subject, source, port, hops, deadline)
-                via = self.via_of(subject, answer)
-                if answer.seen is not Seen.LOCAL and subject.current:
-                    subject.endpoint.sightings.connection(source, port, via)
+                via = self.via_of(subject, await self.knock(subject, source, port, hops, deadline))
                 if via is not None:
+                    subject.endpoint.sightings.connection(source, port, via)
                     seen[source] = via
                     return
 
@@ -121,11 +126,9 @@ class Asker:
         seen: dict[Source, str] = {}
 
         async def ask(source: Source) -> None:
-            answer = await self.segment(subject, source, port, hops, deadline)
-            via = self.via_of(subject, answer)
-            if answer.seen is not Seen.LOCAL and subject.current:
-                subject.endpoint.sightings.segment(source, port, via)
+            via = self.via_of(subject, await self.segment(subject, source, port, hops, deadline))
             if via is not None:
+                subject.endpoint.sightings.segment(source, port, via)
                 seen[source] = via
 
         await each(ask, sources)
@@ -140,6 +143,7 @@ class Asker:
         port: int,
         hops: int,
         deadline: float,
+        sent: Callable[[], None],
     ) -> HopAnswer:
         """Send as soon as every node that may have to answer may send one more ICMP error."""
         address = subject.senses.address_of(source)
@@ -153,6 +157,8 @@ class Asker:
             await self._outside.pause(wait)
         ticket = budget.reserve(keys, self._outside.now())
         answer = HopAnswer(Seen.SILENCE)
+        if subject.current:
+            sent()
         try:
             answer = await send(Flow(subject.vip, port, address, source.port), hops, ANSWER_SECONDS)
         finally:

@@ -95,6 +95,13 @@ class Board:
             self._held[place].blind = {}
             self._held[place].sweep = None
 
+    def forwarded(self, place: _Place, vias: Collection[str]) -> None:
+        """The router forwards to these now: what was known of other next hops says nothing once they come back."""
+        held = self._held.get(place)
+        if held is not None and not held.results.keys() <= set(vias):
+            held.results = {via: result for via, result in held.results.items() if via in vias}
+            held.sweep = None
+
     def last_round(self, place: _Place) -> tuple[int, int]:
         """Probes that the last round of an endpoint sent, and paths that have a result from it."""
         held = self._held.get(place)

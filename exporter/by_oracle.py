@@ -44,8 +44,7 @@ async def learn(endpoint: Endpoint, basis: Basis, senses: Senses) -> bool:
             known.learned_at = senses.now()
             endpoint.told = {}
         for source, via in answers.items():
-            known.learn(source, via)
-            if source not in old:  # those were chosen by where they go
+            if known.learn(source, via) and source not in old:
                 endpoint.told[via] = endpoint.told.get(via, 0) + 1
         endpoint.asked += 1
         endpoint.told_hashing = _hashing(answers)

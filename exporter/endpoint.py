@@ -32,6 +32,7 @@ class Endpoint:
     traced: PathMap
     sightings: Sightings = field(default_factory=Sightings)
     memory: Agreement = field(default_factory=Agreement)
+    hops: tuple[Hop, ...] = ()
     method: Method = Method.NONE
     why_not_stronger: str = ""
     confidence: float = 0.0  # in what the method says of flows
@@ -48,8 +49,8 @@ class Endpoint:
 
     async def round(self, hops: Sequence[Hop], means: Means, trust: Trust, senses: Senses) -> Round:
         """Probe every next hop in `hops` (at least one) on flows known to take it."""
-        basis = tuple((hop.via, hop.weight) for hop in hops)
-        self.rebase(basis, senses.now())
+        basis = basis_of(hops)
+        self.rebase(hops, senses.now())
         choice = self.choose(means, trust, senses.now())
         self.use(choice)
         if choice.method is Method.ORACLE and not await by_oracle.learn(self, basis, senses):
@@ -111,8 +112,10 @@ class Endpoint:
         """The map that the present method goes by."""
         return self.traced if self.method is Method.TRACE else self.map
 
-    def rebase(self, basis: Basis, now: float) -> None:
+    def rebase(self, hops: Sequence[Hop], now: float) -> None:
         """Forget what was learned if the next hops are others now."""
+        self.hops = tuple(hops)
+        basis = basis_of(hops)
         anew = self.map.rebase(basis, now)
         if self.traced.rebase(basis, now) or anew:
             self._forget_flows()
@@ -152,3 +155,8 @@ class Endpoint:
         missing = self.map.limit - len(self.map.sources(via))
         for source in self.map.fresh(missing, now) if missing > 0 else ():
             self.map.learn(source, via)
+
+
+def basis_of(hops: Sequence[Hop]) -> Basis:
+    """What a path map rests on."""
+    return tuple((hop.via, hop.weight) for hop in hops)

@@ -9,13 +9,13 @@ from functools import partial
 from exporter.asking import Subject
 from exporter.config import Config
 from exporter.coverage import flows_per_path
-from exporter.endpoint import Endpoint
-from exporter.evidence import Hop, VipEvidence
+from exporter.endpoint import Endpoint, basis_of
+from exporter.evidence import VipEvidence
 from exporter.expected import Expected
 from exporter.feed import RouterFeed
 from exporter.hashing import HashKind
 from exporter.outside import Outside
-from exporter.pathmap import PathMap
+from exporter.pathmap import Basis, PathMap
 from exporter.rounds import Round
 from exporter.senses import EndpointSenses, Job, Place
 from exporter.steering import Choice, Means, Method, Trust
@@ -81,8 +81,8 @@ class Endpoints:
         for job in jobs:
             if job.evidence is not None and len(job.evidence.hops or ()) > 1:
                 endpoint = self.at(job.place)
-                endpoint.surveyed = _basis(job.evidence)
-                endpoint.rebase(endpoint.surveyed, self._outside.now())
+                endpoint.rebase(job.evidence.hops or (), self._outside.now())
+                endpoint.surveyed = endpoint.map.basis
                 subjects.append(self._subject(job, job.evidence, endpoint))
         await self.survey.run(subjects, seconds, enough)
 
@@ -145,20 +145,19 @@ class Endpoints:
         trust.segments.record(finished.segment_checks)
         endpoint.memory.record(finished.memory_checks)
         port = self._expected.targets[place[1]].port
+        if place[1] not in self._identified or finished.basis != endpoint.map.basis:
+            return
         for sent in finished.sent:
-            if sent.named is not None and finished.basis == endpoint.map.basis:
-                endpoint.sightings.connection(sent.source, port, sent.named)
+            endpoint.sightings.connection(sent.source, port, sent.named)
 
-    def steered(self, places: Iterable[tuple[Place, Sequence[Hop], tuple[int, int]]]) -> Steered:
+    def steered(self, places: Iterable[tuple[Place, tuple[int, int]]]) -> Steered:
         """What is published: of places with next hops, probes and paths of the last round, and of their routers."""
         counted = self.survey.asker.traffic
         return Steered(
             vips=tuple(
-                vip_status(
-                    place, self.known[place], self._expected.targets[place[1]].port, hops, last, self.hashing(place)
-                )
-                for place, hops, last in places
-                if place in self.known and self.known[place].map.basis
+                vip_status(place, endpoint, self._expected.targets[place[1]].port, last_round, self.hashing(place))
+                for place, last_round in places
+                if (endpoint := self.known.get(place)) is not None and endpoint.map.basis
             ),
             trust=tuple(
                 TrustStatus(
@@ -187,6 +186,7 @@ class Endpoints:
             if job.place[0] == router
             and (endpoint := self.known.get(job.place)) is not None
             and endpoint.method is Method.ORACLE
+            and endpoint.map.basis == _basis(job.evidence)
         ]
         each = max(1, _SPOT_CHECKED // max(1, len(told)))
         self._turn += 1
@@ -219,7 +219,7 @@ class Endpoints:
         if evidence is None or len(evidence.hops or ()) < 2:  # noqa: PLR2004
             return
         basis = _basis(evidence)
-        endpoint.rebase(basis, self._outside.now())
+        endpoint.rebase(evidence.hops or (), self._outside.now())
         if endpoint.surveyed != basis:
             endpoint.surveyed = basis
             await self.survey.run([self._subject(job, evidence, endpoint)], _LEARNING_SECONDS, ENOUGH_TO_BEGIN)
@@ -261,9 +261,8 @@ class Endpoints:
         return PathMap(lambda: candidates(addresses, probing.source_ports, " ".join(place), avoid), limit)
 
 
-def _basis(evidence: VipEvidence | None) -> tuple[tuple[str, int], ...]:
-    hops = evidence.hops if evidence is not None else None
-    return tuple((hop.via, hop.weight) for hop in hops or ())
+def _basis(evidence: VipEvidence | None) -> Basis:
+    return basis_of((evidence.hops if evidence is not None else None) or ())
 
 
 def _canonical(addresses: Iterable[str]) -> frozenset[str]:

@@ -15,7 +15,7 @@ from exporter.board import Board
 from exporter.conclude import Standpoint
 from exporter.config import Config
 from exporter.endpoints import ENOUGH_TO_BEGIN, Endpoints
-from exporter.evidence import Hop, RouterView, VipEvidence, of_vip
+from exporter.evidence import RouterView, VipEvidence, of_vip
 from exporter.expected import Expected, from_config
 from exporter.feed import RouterFeed
 from exporter.local import crosses
@@ -75,7 +75,9 @@ class Monitor:
     def status(self) -> Status:
         """The immutable snapshot that everything published comes from."""
         steered = self.endpoints.steered(
-            (job.place, _hops(job), self.board.last_round(job.place)) for job in self._all_jobs()
+            (job.place, self.board.last_round(job.place))
+            for job in self._all_jobs()
+            if job.evidence is None or job.evidence.hops
         )
         return self.board.status(self._expected, self.feeds, self.views, steered, self._outside.now())
 
@@ -240,6 +242,10 @@ class Monitor:
                     self._commit(place, finished, confirmed=True)
                 else:
                     again.append(place[1])
+        for place in self.endpoints.known if usable else ():
+            hops = self._evidence(place).hops if place[0] == router else None
+            if hops is not None:
+                self.board.forwarded(place, {hop.via for hop in hops})
         if usable:
             self.endpoints.survey.settle(router, self.views[router].snapshot.taken_at, self._basis)
             again += [place[1] for place in self.endpoints.known if place[0] == router and self._can_see_again(place)]
@@ -294,10 +300,6 @@ class Monitor:
             for router, feed in self.feeds.items()
         ]
         self.board.judge(self._expected, target, standpoints, now, self._names.success(target.address))
-
-
-def _hops(job: Job) -> tuple[Hop, ...]:
-    return (job.evidence.hops if job.evidence is not None else None) or ()
 
 
 def _any_alive(answers: Sequence[bool | None]) -> bool | None:

@@ -36,7 +36,18 @@ class PathMap:
     are kept for one next hop.
     """
 
-    __slots__ = ("_before", "_candidates", "_coming", "_last", "_vias", "basis", "learned_at", "limit", "rehash")
+    __slots__ = (
+        "_again",
+        "_before",
+        "_candidates",
+        "_coming",
+        "_last",
+        "_vias",
+        "basis",
+        "learned_at",
+        "limit",
+        "rehash",
+    )
 
     def __init__(self, candidates: Callable[[], Iterator[Source]], limit: int) -> None:
         self.basis: Basis = ()
@@ -44,6 +55,7 @@ class PathMap:
         self.limit = limit
         self.rehash: Rehash | None = None
         self._before: dict[Source, str] = {}  # where flows went before the last change of next hops
+        self._again: list[Source] = []  # those of them that are to be tried first
         self._candidates = candidates
         self._coming = candidates()
         self._vias: dict[str, list[Source]] = {}
@@ -56,6 +68,7 @@ class PathMap:
         staying = {via for via, _ in basis}
         known = self._before | self.known()
         self._before = {source: via for source, via in known.items() if via in staying}
+        self._again = list(self._before)
         self.rehash = Rehash(now, 0, 0) if self._before else None
         self.basis = basis
         self.forget_all()
@@ -67,9 +80,12 @@ class PathMap:
         self.learned_at = _NEVER
 
     def fresh(self, count: int, now: float) -> list[Source]:
-        """Up to `count` rested flows whose next hop is not known: those that were, then in the candidates' order."""
+        """Up to `count` flows whose next hop is not known: those of before the last change, then rested ones in the
+        candidates' order.
+        """
         known = self.known()
-        found = dict.fromkeys([source for source in self._before if self._rested(source, now)][:count])
+        again, self._again = self._again[:count], self._again[count:]
+        found = dict.fromkeys(source for source in again if source not in known)
         begun_anew = False
         while len(found) < count:
             source = next(self._coming, None)
@@ -82,18 +98,21 @@ class PathMap:
                 found[source] = None
         return list(found)
 
-    def learn(self, source: Source, via: str) -> None:
-        """Note that a flow takes a next hop, and none that it was thought to take before."""
+    def learn(self, source: Source, via: str) -> bool:
+        """Note that a flow takes a next hop, and none that it was thought to take before.
+
+        True if nothing was known of it before the last change of next hops either: it was chosen blindly.
+        """
         before = self._before.pop(source, None)
         if before is not None and self.rehash is not None:
             moved = self.rehash.moved + (before != via)
             self.rehash = Rehash(self.rehash.at, self.rehash.compared + 1, moved)
         sources = self._vias.setdefault(via, [])
-        if source in sources:
-            return
-        self.forget(source)
-        if len(sources) < self.limit:
-            sources.append(source)
+        if source not in sources:
+            self.forget(source)
+            if len(sources) < self.limit:
+                sources.append(source)
+        return before is None
 
     def forget(self, source: Source) -> None:
         """It is not known any more where this flow goes."""

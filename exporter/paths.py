@@ -11,10 +11,10 @@ from rich.text import Text
 
 from exporter import steering_status
 from exporter.coverage import DEFAULT_CONFIDENCE, flows_needed_for
-from exporter.durations import format_duration
+from exporter.durations import format_duration, timestamp
 from exporter.hashing import HashKind
 from exporter.shares import SIGNIFICANCE
-from exporter.status import Status, TargetStatus, VipStatus, timestamp
+from exporter.status import Status, TargetStatus, VipStatus
 from exporter.steering import Method
 from exporter.steering_status import HopSteering, SteeringStatus, TrustStatus
 from probes.ports import Source

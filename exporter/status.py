@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
+from exporter.durations import timestamp
 from exporter.reasons import Cure
 from exporter.steering_status import SteeringStatus, TraceTraffic, TrustStatus
 from exporter.verdicts import PathResult, Summary, Verdict
@@ -192,11 +192,6 @@ def to_json(status: Status) -> dict[str, Any]:
         "targets": [_target(target) for target in status.targets],
         "paths": [_path(path) for path in status.paths],
     }
-
-
-def timestamp(seconds: float) -> str:
-    """RFC 3339, UTC, to the millisecond."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def events_to_json(events: Iterable[Event]) -> dict[str, Any]:

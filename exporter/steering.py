@@ -145,9 +145,9 @@ def choose(means: Means, trust: Trust, oracle: Iterable[bool] = (), segments: It
         if means.wanted not in ("auto", method):
             continue
         if not obstacle:
-            return Choice(method, confidence, "; ".join(why))
+            return Choice(method, confidence, "; ".join(dict.fromkeys(why)))
         why.append(obstacle)
-    return Choice(Method.NONE, 0.0, "; ".join(why))
+    return Choice(Method.NONE, 0.0, "; ".join(dict.fromkeys(why)))
 
 
 def _no_oracle(means: Means, trust: Trust, more: tuple[bool, ...]) -> str:

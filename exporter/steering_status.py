@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from exporter.durations import timestamp
 from exporter.pathmap import Rehash
 from probes.ports import Source
 
@@ -110,7 +111,7 @@ def _vip(one: SteeringStatus) -> dict[str, Any]:
         "last_change": None
         if rehash is None
         else {
-            "at": rehash.at,
+            "at": timestamp(rehash.at),
             "flows_compared": rehash.compared,
             "flows_moved": rehash.moved,
             "moved_ratio": rehash.moved / rehash.compared if rehash.compared else None,

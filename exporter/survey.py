@@ -191,7 +191,7 @@ class Survey:
             oracle = []
         segments: list[bool] = []
         right = bool(oracle) and all(oracle)
-        if not right and self.asker.can_trace(subject):
+        if self.asker.can_trace(subject) and (not right or subject.wanted == "trace"):
             traced = await self.asker.segment_all(subject, list(seen), port, reach.hops or 1, deadline)
             segments = [seen[source] == via for source, via in traced.items()]
             right = bool(segments) and all(segments)
@@ -272,10 +272,10 @@ class Survey:
         if not subject.current or answer.seen is Seen.LOCAL:
             return None
         via = self.asker.via_of(subject, answer)
-        subject.endpoint.sightings.segment(source, subject.port, via)
         unanswered = self._unanswered.setdefault(subject.place, {})
         if via is not None:
             unanswered.pop(source, None)
+            subject.endpoint.sightings.segment(source, subject.port, via)
             subject.endpoint.traced.learn(source, via)
             return via
         if subject.endpoint.traced.via_of(source) is None:

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from exporter.coverage import stopping_point
+from exporter.coverage import coverage
 from exporter.endpoint import Endpoint
-from exporter.evidence import Hop
+from exporter.hashing import HashKind
 from exporter.senses import Place
 from exporter.shares import chi_square_p, flow_shares, polarised
+from exporter.steering import Method
 from exporter.steering_status import HopSteering, SteeringStatus
+
+_ENOUGH = 0.9999  # the probability that so many flows meet every next hop, from which on one without any is unseen
 
 
 def vip_status(
-    place: Place, endpoint: Endpoint, port: int, hops: Sequence[Hop], last_round: tuple[int, int], hashing: str
+    place: Place, endpoint: Endpoint, port: int, last_round: tuple[int, int], hashing: str
 ) -> SteeringStatus:
-    """`hops` are the router's next hops now; `last_round` the probes that it sent and the paths that it covered."""
+    """`last_round` are the probes that the last round sent and the paths that it covered."""
     router, target, vip = place
     counts = endpoint.sampled()
     weights = dict(endpoint.map.basis)
     shares = {share.via: share for share in flow_shares(counts, weights)}
     total = sum(counts.values())
-    by_via = {hop.via: hop for hop in hops}
-    uneven = polarised(counts, weights) if len(weights) > 1 else None
+    by_via = {hop.via: hop for hop in endpoint.hops}
+    expected = [share.expected for share in shares.values()]
+    # A router that ignores ports gives all flows of one address to one next hop: that is no unevenness.
+    telling = len(weights) > 1 and hashing != HashKind.ADDRESSES
+    # Next hops that answer nothing are no proof of unevenness; where the oracle counts, each would be named.
+    heard = {via: weight for via, weight in weights.items() if counts[via] or endpoint.method is Method.ORACLE}
+    uneven = polarised({via: counts[via] for via in heard}, heard) if telling and len(heard) > 1 else None
+    enough = telling and coverage(expected, total) >= _ENOUGH
     rows = []
     for via in weights:
         hop = by_via.get(via)
@@ -39,9 +46,6 @@ def vip_status(
                 expected_share=shares[via].expected,
             )
         )
-    expected = [share.expected for share in shares.values()]
-    # So many flows would have met one next hop more than were seen, were there one.
-    enough = total >= stopping_point(sum(count > 0 for count in counts.values()))
     return SteeringStatus(
         target=target,
         vip=vip,
@@ -52,7 +56,9 @@ def vip_status(
         hashing=hashing,
         hops=tuple(rows),
         sampled=total,
-        p_value=None if uneven is None else chi_square_p([counts[via] for via in weights], expected),
+        p_value=None
+        if uneven is None
+        else chi_square_p([counts[via] for via in heard], [shares[via].expected for via in heard]),
         polarised=uneven,
         rehash=endpoint.known.rehash,
         probes=last_round[0],

@@ -121,12 +121,12 @@ class Probing:
             no_oracle="" if network.oracle != "none" else "the router cannot be asked about single flows",
             no_trace="" if self.traces else "flows cannot be traced (no CAP_NET_RAW)",
         )
+        hops = [Hop(via, via, f"10.0.0.{number}") for number, via in enumerate(own, start=1)]
         if self.traces:
-            self.endpoint.rebase(tuple((via, 1) for via in own), network.clock)
+            self.endpoint.rebase(hops, network.clock)
             found = await network.trace(self.endpoint.traced.fresh(6 * len(own), network.clock))
             for source, via in found.items():
                 self.endpoint.traced.learn(source, via)
-        hops = [Hop(via, via, f"10.0.0.{number}") for number, via in enumerate(own, start=1)]
         done = await self.endpoint.round(hops, means, self.trust, network)
         self.trust.oracle.record(done.oracle_checks)
         self.trust.segments.record(done.segment_checks)

@@ -40,6 +40,10 @@ class Router:
         self.hops = list(NODES)
         self.error: str | None = None
         self.asked = 0
+        self.later = 0.0  # seconds that were not really waited
+
+    def now(self) -> float:
+        return time.time() + self.later
 
     def way(self, port: int) -> str:
         return self.hops[port % len(self.hops)]
@@ -48,7 +52,7 @@ class Router:
         return Snapshot(
             router="edge",
             platform="frr",
-            taken_at=time.time(),
+            taken_at=self.now(),
             sessions=tuple(Session(address, SessionState.ESTABLISHED, 64512, 64512) for address in NODES),
             routes={VIP: tuple(Route(f"{VIP}/32", hop, (hop,), used=True) for hop in self.hops)},
             fib={VIP: FibEntry(f"{VIP}/32", tuple(NextHop(hop) for hop in self.hops))},
@@ -84,8 +88,11 @@ class FakeWorld(Machine):
         self.broken: set[str] = set()
         self.during: list[Any] = []
 
+    def now(self) -> float:
+        return self.router.now()
+
     async def pause(self, seconds: float) -> None:
-        del seconds
+        self.router.later += seconds
         await asyncio.sleep(0)
 
     def local_source(self, vip: str) -> str | None:
@@ -198,7 +205,7 @@ async def test_a_router_that_falls_silent(monitor: Monitor, router: Router) -> N
     assert not monitor.status().routers[0].up
     feed = monitor.feeds["edge"]
     assert feed.snapshot is not None
-    feed.snapshot = replace(feed.snapshot, taken_at=time.time() - 3600)
+    feed.snapshot = replace(feed.snapshot, taken_at=router.now() - 3600)
     await monitor.round("web")
     paths = monitor.status().paths
     assert {path.verdict.value for path in paths} == {"router_unknown"}
@@ -214,7 +221,7 @@ async def test_what_was_seen_blind_proves_nothing_when_the_router_is_back(router
     assert verdicts(monitor) == {"leviathan1": "ok", "leviathan2": "blackhole"}
     feed = monitor.feeds["edge"]
     assert feed.snapshot is not None
-    feed.snapshot = replace(feed.snapshot, taken_at=time.time() - 3600)
+    feed.snapshot = replace(feed.snapshot, taken_at=router.now() - 3600)
     router.error = "edge does not answer"
     router.hops.reverse()
     await monitor.round("web")

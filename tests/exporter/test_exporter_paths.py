@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from exporter.coverage import flows_needed
+from exporter.durations import timestamp
 from exporter.hashing import HashKind
 from exporter.pathmap import Rehash
 from exporter.paths import path_maps, show_paths, to_json
@@ -228,7 +229,12 @@ def test_nothing_that_the_table_says_is_missing_in_json() -> None:
     (vip,) = document["vips"]
     assert {"vip", "port", "router", "method", "why_not_stronger", "hash", "p_value", "polarised"} <= set(vip)
     assert vip["probes_per_path"] == pytest.approx(4 / 3)
-    assert vip["last_change"] == {"at": NOW - 600, "flows_compared": 10, "flows_moved": 3, "moved_ratio": 0.3}
+    assert vip["last_change"] == {
+        "at": timestamp(NOW - 600),
+        "flows_compared": 10,
+        "flows_moved": 3,
+        "moved_ratio": 0.3,
+    }
     assert [hop["node"] for hop in vip["next_hops"]] == ["leviathan1", "leviathan2", "leviathan3"]
     assert document["routers"] == [
         {

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import json
 
-from exporter.status import Event, Tally, events_to_json, timestamp, to_json
+from exporter.durations import timestamp
+from exporter.status import Event, Tally, events_to_json, to_json
 from exporter.verdicts import Verdict
 from probes.model import Failure
 from tests.exporter.scenario import NOW, build

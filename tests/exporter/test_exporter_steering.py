@@ -74,7 +74,7 @@ UNCHECKED = "the router's oracle was compared with 0 flows, and 8 are needed"
             0.0,
             f"{NO_ORACLE}; {NO_TRACE}; {NO_IDENTITY}",
         ),
-        (means(scrambled="at random"), PROVEN, PROVEN, Method.IDENTITY, 1.0, "at random; at random"),
+        (means(scrambled="at random"), PROVEN, PROVEN, Method.IDENTITY, 1.0, "at random"),
         (means(wanted="oracle"), [False] * 9, PROVEN, Method.NONE, 0.0, LIES.replace("89", "0")),
         (means(wanted="oracle"), [], PROVEN, Method.NONE, 0.0, UNCHECKED),
         (means(wanted="trace"), PROVEN, PROVEN, Method.TRACE, 1.0, ""),

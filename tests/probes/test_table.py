@@ -9,6 +9,6 @@ def test_each_prober_says_what_it_takes_and_tells() -> None:
     assert {name: prober.module for name, prober in PROBERS.items()} == {"http": HttpModule, "ssh": SshModule}
     assert {name: prober.identities for name, prober in PROBERS.items()} == {
         "http": ("body", "header"),
-        "ssh": ("banner",),
+        "ssh": ("banner", "host_key"),
     }
     assert not NOT_YET & PROBERS.keys()
