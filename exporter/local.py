@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
-from pathlib import Path
+import struct
+from typing import Final
 
 from exporter.config import Router
 from routers.model import canonical
 
-_ANY_PORT = 9  # nothing is sent: connect() on a datagram socket only looks up the route
-_V4_TABLE = Path("/proc/self/net/route")
-_V6_TABLE = Path("/proc/self/net/ipv6_route")
-_GATEWAY_FLAG = 0x2  # RTF_GATEWAY, linux/route.h
+_ANY_PORT: Final = 9  # nothing is sent: connect() on a datagram socket only looks up the route
+_MOST_BYTES: Final = 8192
+# linux/netlink.h, linux/rtnetlink.h
+_NETLINK_ROUTE: Final = 0
+_NLM_F_REQUEST: Final = 1
+_RTM_NEWROUTE: Final = 24
+_RTM_GETROUTE: Final = 26
+_RTA_DST: Final = 1
+_RTA_GATEWAY: Final = 5
+_RTA_VIA: Final = 18
+_MESSAGE: Final = struct.Struct("=IHHII")  # nlmsghdr
+_ROUTE: Final = struct.Struct("=8BI")  # rtmsg
+_ATTRIBUTE: Final = struct.Struct("=HH")  # rtattr
+_ALIGNED: Final = 4
+_V6_BYTES: Final = 16
 
 
 def local_source(vip: str) -> str | None:
@@ -39,41 +50,49 @@ def crosses(router: Router, others: bool, gateway: str | None, addresses: frozen
 
 
 def gateway_to(vip: str) -> str | None:
-    """The gateway in this machine's longest matching route (proc(5), /proc/net/route, ipv6_route)."""
+    """The gateway by which this machine sends to a VIP, its policy rules included; None without one, or if unknown.
+
+    One question to the kernel (RTM_GETROUTE, rtnetlink(7)), which is answered before send returns.
+    """
     try:
-        if ":" in vip:
-            return gateway_v6(_V6_TABLE.read_text(encoding="ascii"), vip)
-        return gateway_v4(_V4_TABLE.read_text(encoding="ascii"), vip)
-    except (OSError, ValueError, IndexError):
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_ROUTE) as asking:
+            asking.send(question(vip))
+            return gateway_in(asking.recv(_MOST_BYTES, socket.MSG_DONTWAIT))
+    except (OSError, ValueError, struct.error):
         return None
 
 
-def gateway_v4(table: str, vip: str) -> str | None:
-    """From the text of /proc/net/route; addresses in it are hexadecimal in the byte order of the machine."""
-    best: tuple[int, str | None] = (-1, None)
-    for line in table.splitlines()[1:]:
-        columns = line.split()
-        network, gateway, mask = (_v4(columns[index]) for index in (1, 2, 7))
-        prefix = ipaddress.ip_network(f"{network}/{mask}", strict=False)
-        if ipaddress.ip_address(vip) in prefix and prefix.prefixlen > best[0]:
-            via = str(gateway) if int(columns[3], 16) & _GATEWAY_FLAG else None
-            best = (prefix.prefixlen, via)
-    return best[1]
+def question(vip: str) -> bytes:
+    """An RTM_GETROUTE message. Raises OSError for text that is no address."""
+    family = socket.AF_INET6 if ":" in vip else socket.AF_INET
+    address = socket.inet_pton(family, vip)
+    attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(address), _RTA_DST) + address
+    route = _ROUTE.pack(family, 8 * len(address), 0, 0, 0, 0, 0, 0, 0)
+    size = _MESSAGE.size + len(route) + len(attribute)
+    return _MESSAGE.pack(size, _RTM_GETROUTE, _NLM_F_REQUEST, 1, 0) + route + attribute
 
 
-def gateway_v6(table: str, vip: str) -> str | None:
-    """From the text of /proc/net/ipv6_route."""
-    best: tuple[int, str | None] = (-1, None)
-    for line in table.splitlines():
-        columns = line.split()
-        network = ipaddress.IPv6Address(bytes.fromhex(columns[0]))
-        length = int(columns[1], 16)
-        prefix = ipaddress.ip_network(f"{network}/{length}", strict=False)
-        if ipaddress.ip_address(vip) in prefix and length > best[0] and columns[9] != "lo":
-            gateway = ipaddress.IPv6Address(bytes.fromhex(columns[4]))
-            best = (length, str(gateway) if int(gateway) else None)
-    return best[1]
+def gateway_in(answer: bytes) -> str | None:
+    """The gateway that an RTM_NEWROUTE message names. Raises ValueError or struct.error if it is cut off."""
+    size, kind, _, _, _ = _MESSAGE.unpack_from(answer)
+    if kind != _RTM_NEWROUTE:
+        return None
+    if size > len(answer):
+        raise ValueError("a part is missing")
+    at = _MESSAGE.size + _ROUTE.size
+    while at + _ATTRIBUTE.size <= size:
+        length, name = _ATTRIBUTE.unpack_from(answer, at)
+        if not _ATTRIBUTE.size <= length <= size - at:
+            raise ValueError("an attribute is longer than its message")
+        value = answer[at + _ATTRIBUTE.size : at + length]
+        if name == _RTA_GATEWAY:
+            return _address(value)
+        if name == _RTA_VIA:  # of another family than the route: that family stands before the address
+            return _address(value[2:])
+        at += -(-length // _ALIGNED) * _ALIGNED
+    return None
 
 
-def _v4(text: str) -> ipaddress.IPv4Address:
-    return ipaddress.IPv4Address(bytes.fromhex(text)[::-1])
+def _address(packed: bytes) -> str:
+    family = socket.AF_INET6 if len(packed) == _V6_BYTES else socket.AF_INET
+    return canonical(socket.inet_ntop(family, packed))
