@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import lab.cli
-from exporter import __version__, paths, terminal
+from exporter import __version__, paths, rights, terminal
 from exporter.config import Config
 from exporter.configfile import ConfigError, load
 from exporter.explain import show_explanation
@@ -23,6 +24,8 @@ from exporter.status import Status, to_json
 
 _T = TypeVar("_T")
 
+log = logging.getLogger(__name__)
+
 DEFAULT_CONFIG = "ecmp-exporter.yml"
 DEFAULT_LISTEN = ":10179"
 _LEARNING_SECONDS = 5.0  # after the round, so that there is a sample of how flows are spread
@@ -31,12 +34,17 @@ _COMMANDS = ("serve", "check", "explain", "paths", "routers", "lab", "demo")
 
 def entry() -> None:
     """The console script."""
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], give_up_rights=True))
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run one command; returns the exit status."""
+def main(arguments: Sequence[str], *, give_up_rights: bool = False) -> int:
+    """Run one command; returns the exit status.
+
+    With `give_up_rights` commands that look at the network keep only those that they need, for good: this is
+    for a process that does nothing else.
+    """
     options = _parser().parse_args(_with_command(arguments))
+    options.give_up_rights = give_up_rights
     set_up(options.log_level, options.log_format)
     try:
         return int(options.run(options))
@@ -141,13 +149,14 @@ def _serve(options: argparse.Namespace) -> int:
             systemd_socket=options.systemd_socket,
             route_prefix=options.route_prefix,
             external_url=options.external_url,
+            give_up_rights=options.give_up_rights,
         )
     )
 
 
 def _check(options: argparse.Namespace) -> int:
     config = load(options.config_file)
-    status = asyncio.run(_look(config, _status))
+    status = asyncio.run(_look(config, options, _status))
     if options.output == "json":
         _print_json(to_json(status))
     else:
@@ -161,7 +170,7 @@ def _explain(options: argparse.Namespace) -> int:
     if options.node not in known:
         print(f"no node {options.node!r}; there are {', '.join(known)}", file=sys.stderr)  # noqa: T201
         return 2
-    return asyncio.run(_look(config, lambda monitor: _explained(monitor, options.node)))
+    return asyncio.run(_look(config, options, lambda monitor: _explained(monitor, options.node)))
 
 
 async def _explained(monitor: Monitor, node: str) -> int:
@@ -177,7 +186,7 @@ def _paths(options: argparse.Namespace) -> int:
     if options.target not in known:
         print(f"no target {options.target!r}; there are {', '.join(known)}", file=sys.stderr)  # noqa: T201
         return 2
-    status = asyncio.run(_look(config, _learned))
+    status = asyncio.run(_look(config, options, _learned))
     if options.output == "json":
         _print_json(paths.to_json(status, options.target))
     else:
@@ -198,7 +207,7 @@ def _routers(options: argparse.Namespace) -> int:
     if options.name is not None and options.name not in known:
         print(f"no router {options.name!r}; there are {', '.join(known)}", file=sys.stderr)  # noqa: T201
         return 2
-    return asyncio.run(_look(config, lambda monitor: _read_routers(monitor, options.name)))
+    return asyncio.run(_look(config, options, lambda monitor: _read_routers(monitor, options.name)))
 
 
 async def _read_routers(monitor: Monitor, name: str | None) -> int:
@@ -217,10 +226,14 @@ async def _status(monitor: Monitor) -> Status:
     return monitor.status()
 
 
-async def _look(config: Config, look: Callable[[Monitor], Awaitable[_T]]) -> _T:
+async def _look(config: Config, options: argparse.Namespace, look: Callable[[Monitor], Awaitable[_T]]) -> _T:
     """One look at everything, with all that was opened closed again."""
     machine = Machine(__version__)
     await machine.open()
+    if machine.scout.why_not:
+        log.debug("flows cannot be traced: %s", machine.scout.why_not)
+    if options.give_up_rights:
+        rights.give_up(config, options.config_file, logging.DEBUG)
     monitor = Monitor(config, machine, __version__)
     try:
         return await look(monitor)

@@ -12,7 +12,7 @@ from routers.model import NextHop, OracleFlow, Query, Snapshot
 from routers.platforms import PLATFORMS
 from routers.reader import ask_oracle, take_snapshot
 from routers.ssh import SshSettings, SshTransport
-from routers.transport import RouterError, Transport
+from routers.transport import ErrorKind, RouterError, Transport, unreadable
 
 _STALE_AFTER_POLLS = 3
 _QUERY_SECONDS = 10.0  # for all answers together; a small router with a login shell may need some
@@ -113,5 +113,8 @@ def _transport(config: Router) -> Transport:
 
 
 def _secret(path: str) -> str:
-    with Path(path).expanduser().open(encoding="utf-8") as file:
-        return file.read(_SECRET_BYTES).strip()
+    try:
+        with Path(path).expanduser().open(encoding="utf-8") as file:
+            return file.read(_SECRET_BYTES).strip()
+    except OSError as error:
+        raise RouterError(f"cannot read the password file {path}: {unreadable(error)}", ErrorKind.KEY_FILE) from error

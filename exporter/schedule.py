@@ -38,7 +38,8 @@ class Schedule:
     def stop(self) -> None:
         """No job starts any more, and those that run are cancelled."""
         self._stopping = True
-        self._scheduler.shutdown(wait=False)
+        if self._scheduler.running:  # else the end comes before the beginning
+            self._scheduler.shutdown(wait=False)
 
     def plan(self) -> None:
         """Plan the jobs anew, for the monitor's present configuration."""

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from aiohttp import web
 
-from exporter import __version__
+from exporter import __version__, rights
 from exporter.config import Config
 from exporter.configfile import ConfigError, load
 from exporter.metrics import Reloads
 from exporter.monitor import Monitor
 from exporter.outside import Machine
+from exporter.rights import Rights
 from exporter.schedule import Schedule
 from exporter.web import State, application, prefixes
 
@@ -36,8 +37,12 @@ async def serve(
     systemd_socket: bool = False,
     route_prefix: str = "",
     external_url: str = "",
+    give_up_rights: bool = False,
 ) -> int:
-    """Serve until SIGTERM or SIGINT. Returns the exit status: 2 if an address cannot be listened on."""
+    """Serve until SIGTERM or SIGINT. Returns the exit status: 2 if an address cannot be listened on.
+
+    With `give_up_rights`, which is for good, the whole process keeps only those that `config` needs.
+    """
     try:
         sockets = handed_over() if systemd_socket else [listening(address) for address in listen]
     except (OSError, ValueError) as error:
@@ -45,8 +50,11 @@ async def serve(
         return 2
     machine = Machine(__version__)
     await machine.open()
+    if machine.scout.why_not:
+        log.info("flows cannot be traced: %s", machine.scout.why_not)
+    kept = rights.give_up(config, path, logging.INFO) if give_up_rights else rights.ALL
     monitor = Monitor(config, machine, __version__)
-    service = _Service(monitor, path, *prefixes(route_prefix, external_url))
+    service = _Service(monitor, path, kept, *prefixes(route_prefix, external_url))
     try:
         await service.run(sockets)
     finally:
@@ -56,9 +64,10 @@ async def serve(
 
 
 class _Service:
-    def __init__(self, monitor: Monitor, path: Path, prefix: str, link_prefix: str) -> None:
+    def __init__(self, monitor: Monitor, path: Path, kept: Rights, prefix: str, link_prefix: str) -> None:
         self._monitor = monitor
         self._path = path
+        self._rights = kept
         self._schedule = Schedule(monitor)
         self._reloading = asyncio.Lock()
         self._state = State(
@@ -124,6 +133,8 @@ class _Service:
                 raise
             for feed in self._monitor.configure(config):
                 await feed.close()
+            if missing := rights.lacking(self._rights, config):
+                log.warning("%s", missing)
             if self._state.ready:
                 self._schedule.plan()
             self._state.reloads = Reloads(successful=True, last_success=time.time())

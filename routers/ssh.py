@@ -12,7 +12,7 @@ import asyncssh
 
 from routers.jsontext import phrase
 from routers.model import Answer, Command
-from routers.transport import PARALLEL_COMMANDS, ErrorKind, OutputLimit, RouterError, timed_out
+from routers.transport import PARALLEL_COMMANDS, ErrorKind, OutputLimit, RouterError, timed_out, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -226,7 +226,9 @@ def _known_hosts(path: str) -> asyncssh.SSHKnownHosts:
     try:
         return asyncssh.read_known_hosts(path)
     except OSError as error:
-        raise RouterError(f"cannot read the known_hosts file {path}: {error.strerror}", ErrorKind.KEY_FILE) from error
+        raise RouterError(
+            f"cannot read the known_hosts file {path}: {unreadable(error)}", ErrorKind.KEY_FILE
+        ) from error
     except ValueError as error:
         raise RouterError(f"the known_hosts file {path} is broken: {phrase(str(error))}", ErrorKind.KEY_FILE) from error
 
@@ -236,7 +238,7 @@ def _check_client_key(path: str) -> None:
     try:
         asyncssh.read_private_key(path)
     except OSError as error:
-        raise RouterError(f"cannot read the client key {path}: {error.strerror}", ErrorKind.KEY_FILE) from error
+        raise RouterError(f"cannot read the client key {path}: {unreadable(error)}", ErrorKind.KEY_FILE) from error
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
         if "passphrase" in str(error).lower():
             raise RouterError(

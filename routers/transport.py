@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -71,3 +72,11 @@ class OutputLimit:
 
 def timed_out(command: Command, timeout_seconds: float) -> RouterError:
     return RouterError(f"no complete answer to {command.name!r} within {timeout_seconds:g} s", ErrorKind.TIMEOUT)
+
+
+def unreadable(error: OSError) -> str:
+    """Why a file of ours cannot be read. Root that lacks CAP_DAC_OVERRIDE reads like any other user."""
+    reason = error.strerror or str(error)
+    if isinstance(error, PermissionError) and os.geteuid() == 0:
+        return f"{reason} (this process gave up root's right to read files of other users: let root own it)"
+    return reason
