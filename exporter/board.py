@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from exporter.conclude import Exercise, Standpoint, Surroundings, conclude
@@ -151,6 +151,11 @@ class Board:
         status = conclude(expected, target, standpoints, around, now, before, dns_success)
         self._targets[target.name] = status
         self._note_events(before, status, now)
+
+    def paths(self) -> Iterator[PathStatus]:
+        """Every path as it was last judged."""
+        for target in self._targets.values():
+            yield from target.paths
 
     def round_ended(self, now: float) -> None:
         self._last_round = now

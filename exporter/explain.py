@@ -9,7 +9,7 @@ from rich.text import Text
 
 from exporter.durations import format_duration
 from exporter.evidence import RouterView
-from exporter.status import NodeStatus, PathStatus, Status
+from exporter.status import DirectProbe, NodeStatus, PathStatus, Status
 from exporter.verdicts import Summary, Verdict
 from routers.platforms import REMEDIES
 
@@ -58,6 +58,8 @@ def _explain_path(out: Console, path: PathStatus) -> None:
     route_good = {None: None, "used": True, "stale": True, "present": True}.get(path.route, False)
     _step(out, route_good, f"BGP route: {path.route or 'not told'}", indent=4)
     _step(out, {None: None, "installed": True}.get(path.fib, False), f"FIB: {path.fib or 'not told'}", indent=4)
+    if path.direct is not None:
+        _step(out, path.direct.success, _past_the_router(path, path.direct), indent=4)
     result = path.result
     if result is None:
         _step(out, None, "probe: no flow is known to take this path", indent=4)
@@ -67,6 +69,17 @@ def _explain_path(out: Console, path: PathStatus) -> None:
     said = "succeeded" if result.success else f"{result.failure}, {result.detail}"
     text = f"probe: {said} ({took}; source ports {ports}; {result.method}, confidence {result.confidence:.2f})"
     _step(out, result.success, text, indent=4)
+
+
+def _past_the_router(path: PathStatus, probe: DirectProbe) -> str:
+    if probe.success is None:
+        return f"past the router, straight through {path.node}: could not be tried: {probe.detail}"
+    known = f"the router {'knew' if path.verdict is Verdict.NEIGHBOR_MISSING else 'forwarded to'} it"
+    if probe.success:
+        said = f"the service answers in {format_duration(probe.duration_seconds)}: it would serve if {known}"
+    else:
+        said = f"the service does not answer either ({probe.detail}): it would not serve if {known}"
+    return f"past the router, straight through {path.node}: {said}"
 
 
 def _show_cure(out: Console, path: PathStatus) -> None:

@@ -71,6 +71,11 @@ def _paths(paths: Iterable[PathStatus]) -> Iterator[Metric]:
         "Whether the router forwards the VIP to the next hop.",
         ("router", "vip", "next_hop", "node"),
     )
+    direct = _gauge(
+        "ecmp_path_direct_probe_success",
+        "Whether a probe past the router, straight through a node that it does not forward to, succeeded.",
+        ("target", "vip", "port", "router", "node"),
+    )
     hops: dict[tuple[str, ...], bool] = {}  # by the labels of `installed`
     for path in paths:
         labels: tuple[str, ...] = (
@@ -91,12 +96,14 @@ def _paths(paths: Iterable[PathStatus]) -> Iterator[Metric]:
                 phase.add_metric((*labels, name), seconds)
         if path.tally.last_success is not None:
             success.add_metric(labels, path.tally.last_success)
+        if path.direct is not None and path.direct.success is not None:
+            direct.add_metric(labels[:-1], path.direct.success)
         if path.fib is not None:
             labels = (path.router, path.vip, path.next_hop or "", path.node or "")
             hops[labels] = hops.get(labels, False) or path.fib == "installed"
     for hop, there in hops.items():
         installed.add_metric(hop, there)
-    yield from (up, verdict, probes, failures, phase, success, installed)
+    yield from (up, verdict, probes, failures, phase, success, direct, installed)
 
 
 def _nodes(status: Status) -> Iterator[Metric]:

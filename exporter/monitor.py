@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from exporter.board import Board
 from exporter.conclude import Standpoint
 from exporter.config import Config
+from exporter.direct_steering import DirectSteering
 from exporter.endpoints import ENOUGH_TO_BEGIN, Endpoints
 from exporter.evidence import RouterView, VipEvidence, of_vip
 from exporter.expected import Expected, from_config
@@ -42,6 +43,7 @@ class Monitor:
         self.views: dict[str, RouterView] = {}
         self.endpoints = Endpoints(outside, config)
         self.board = Board(version)
+        self.direct_steering = DirectSteering(outside)
         self._names = Names()
         self._pending: dict[Place, deque[Round]] = {}
         self._running: dict[str, asyncio.Lock] = {}
@@ -79,7 +81,8 @@ class Monitor:
             for job in self._all_jobs()
             if job.evidence is None or job.evidence.hops
         )
-        return self.board.status(self._expected, self.feeds, self.views, steered, self._outside.now())
+        found = self.board.status(self._expected, self.feeds, self.views, steered, self._outside.now())
+        return self.direct_steering.onto(found)
 
     async def resolve(self) -> None:
         """Look up the targets that are given by name; an answer that fails leaves their last VIPs."""
@@ -139,6 +142,10 @@ class Monitor:
         """Go on finding out which flows take which next hops, for at most so long."""
         await self.endpoints.learn(self._all_jobs(), seconds)
 
+    async def go_straight(self) -> None:
+        """Probe past the routers what they do not forward to, where that is configured."""
+        await self.direct_steering.round(self.config, self._expected, self.board.paths())
+
     async def full_round(self) -> None:
         """From nothing to verdicts: ask, learn, probe, ask again. What a method was proven for meanwhile goes twice."""
         await asyncio.gather(self.resolve(), self.check_nodes())
@@ -146,6 +153,7 @@ class Monitor:
         await self.endpoints.learn(self._all_jobs(), _FIRST_LEARNING, ENOUGH_TO_BEGIN)
         await self._poll_all(self._asked())
         moved = await self._wave(self._expected.targets)
+        await self.go_straight()
         better = {name for name in self._expected.targets if self._could_do_better(name)}
         if better or moved:
             await self._wave({*better, *moved})
@@ -171,7 +179,7 @@ class Monitor:
         )
 
     async def close(self) -> None:
-        await asyncio.gather(*(feed.close() for feed in self.feeds.values()))
+        await asyncio.gather(self.direct_steering.close(), *(feed.close() for feed in self.feeds.values()))
 
     async def _poll_all(self, names: Iterable[str]) -> list[str]:
         found = await asyncio.gather(*(self.poll(name) for name in names))

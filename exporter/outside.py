@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from pydantic import BaseModel
 
 from exporter import local
+from exporter.bypass import Bypass
 from exporter.config import Router
 from exporter.feed import RouterFeed
 from probes.direct import DirectResult, check_all
@@ -30,6 +31,17 @@ class Hops(Protocol):
     async def segment(self, flow: Flow, hops: int, seconds: float) -> HopAnswer: ...
 
     async def knock(self, flow: Flow, hops: int, seconds: float) -> HopAnswer: ...
+
+
+class Bypassing(Protocol):
+    """Leads marked packets straight to a node (exporter.bypass.Bypass)."""
+
+    @property
+    def why(self) -> Mapping[str, str]: ...
+
+    async def install(self, addresses: Sequence[str], vips: Sequence[str]) -> Mapping[str, int]: ...
+
+    async def close(self) -> None: ...
 
 
 class Outside(Protocol):
@@ -53,6 +65,8 @@ class Outside(Protocol):
     def gateway(self, vip: str) -> str | None: ...
 
     def busy_ports(self) -> range: ...
+
+    def bypass(self) -> Bypassing: ...
 
 
 class Machine:
@@ -93,3 +107,6 @@ class Machine:
 
     def busy_ports(self) -> range:
         return ephemeral_ports()
+
+    def bypass(self) -> Bypassing:
+        return Bypass()

@@ -52,6 +52,8 @@ class Schedule:
             share = position / len(config.targets)
             self._every(config.probing.interval, share, _ROUND + target.name, partial(self._monitor.round, target.name))
         self._every(config.probing.interval, 0.5, "direct", self._monitor.check_nodes)
+        if config.probing.direct_steering:
+            self._every(config.probing.interval, 0.75, "straight", self._monitor.go_straight)
         learn = partial(self._monitor.learn, _LEARNING_INTERVAL - 1.0)
         self._every(_LEARNING_INTERVAL, 0.5, "learn", learn)
         self._every(_NAMES_INTERVAL, 0.25, "names", self._monitor.resolve)

@@ -133,6 +133,8 @@ class _Service:
                 raise
             for feed in self._monitor.configure(config):
                 await feed.close()
+            if not config.probing.direct_steering:
+                await self._monitor.direct_steering.close()
             if missing := rights.lacking(self._rights, config):
                 log.warning("%s", missing)
             if self._state.ready:

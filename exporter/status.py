@@ -76,6 +76,19 @@ class RouterStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class DirectProbe:
+    """A probe past the router, straight through the node; `success` is None where it could not be sent.
+
+    `detail` says why it failed or was not sent. Times in seconds, `at` since the epoch.
+    """
+
+    at: float
+    success: bool | None
+    detail: str
+    duration_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class PathStatus:
     """One path: the verdict and all that led to it. `steering` fields are None while no flow exercises it."""
 
@@ -97,6 +110,7 @@ class PathStatus:
     expected: bool = True
     crossed: bool = True  # the prober's flows pass this router
     tally: Tally = Tally()
+    direct: DirectProbe | None = None  # while the router does not forward to it, if that is configured
 
     @property
     def remedy(self) -> str | None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pydantic import BaseModel
 
 from exporter.config import Router
+from exporter.outside import Bypassing
 from probes.direct import DirectResult
 from probes.model import Failure, Flow, Outcome, Request
 from probes.scout import HopAnswer, Seen
@@ -145,6 +146,9 @@ class SimulatedOutside:
 
     def busy_ports(self) -> range:
         return _EPHEMERAL
+
+    def bypass(self) -> Bypassing:
+        raise AssertionError("direct steering is off here")
 
     async def check(self, addresses: Collection[str], timeout_seconds: float) -> Mapping[str, DirectResult]:
         owners = {address: node for node in self._world.nodes for address in node.addresses}
