@@ -54,7 +54,7 @@ async def serve(
         log.info("flows cannot be traced: %s", machine.scout.why_not)
     kept = rights.give_up(config, path, logging.INFO) if give_up_rights else rights.ALL
     monitor = Monitor(config, machine, __version__)
-    service = _Service(monitor, path, kept, *prefixes(route_prefix, external_url))
+    service = _Service(monitor, path, *prefixes(route_prefix, external_url), kept)
     try:
         await service.run(sockets)
     finally:
@@ -64,7 +64,7 @@ async def serve(
 
 
 class _Service:
-    def __init__(self, monitor: Monitor, path: Path, kept: Rights, prefix: str, link_prefix: str) -> None:
+    def __init__(self, monitor: Monitor, path: Path, prefix: str, link_prefix: str, kept: Rights = rights.ALL) -> None:
         self._monitor = monitor
         self._path = path
         self._rights = kept
