@@ -69,6 +69,11 @@ class Asker:
         # route back to us is wider than a host's; a subnet of 64 bits gets 4 errors a second.
         self._budgets = {4: IcmpBudget(), 6: IcmpBudget(per_second=3.5)}
 
+    @property
+    def sent(self) -> int:
+        """Packets since the start."""
+        return sum(kind.sent for kind in self.traffic.values())
+
     def can_trace(self, subject: Subject) -> bool:
         return self._outside.scout.can_trace(family_of(subject.vip))
 

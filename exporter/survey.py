@@ -29,6 +29,7 @@ _STEP = 4  # distances tried beside each other
 _TRACE_SECONDS = 2.5  # that a round waits for flows to be traced anew
 _TRIES = 3  # packets of one flow that may stay without an answer
 _EXPERIMENT_EVERY = 60.0  # seconds
+_EXPERIMENTS = 4  # in a row, while they have not decided anything
 _LOCATE_EVERY = 60.0  # seconds between searches for next hops that did not answer
 _MOST_AT_ONCE = 64  # flows under way at once, for one endpoint
 _MOST_IN_VAIN = 3  # experiments without an answer, each on another port
@@ -131,12 +132,19 @@ class Survey:
             await self._locate(first, reach, deadline)
         if reach.hops is None:
             return
-        if self._outside.now() - reach.experimented_at > _EXPERIMENT_EVERY:
+        due = self._outside.now() - reach.experimented_at > _EXPERIMENT_EVERY
+        for _ in range(_EXPERIMENTS):
+            if self._outside.now() >= deadline or not (due or self._undecided(first, reach)):
+                break
             await self._experiment(first, reach, deadline)
+            due = False
         needy = [subject for subject in subjects if self._wants_traces(subject) and self._short(subject)]
         while needy and self._outside.now() < deadline:
+            sent = self.asker.sent
             for subject in needy:
                 await self._learn(subject, reach, deadline, enough)
+            if self.asker.sent == sent:
+                break  # no flow is left to be tried, or no node may be asked before the deadline
             needy = [subject for subject in needy if self._urgent(subject, enough)]
         for subject in subjects:
             if self._wants_traces(subject):
@@ -240,6 +248,19 @@ class Survey:
         for source in sources:
             subject.endpoint.traced.touch(source, self._outside.now())
         await self.asker.knock_all(subject, sources, port, reach.hops or 1, deadline)
+
+    def _undecided(self, subject: Subject, reach: Reach) -> bool:
+        """Whether a few comparisons more would show if the oracle, or else traces, can be believed."""
+        if reach.knocks_in_vain:
+            return False
+        trust, waiting = subject.trust, [one for one in self._findings if one.trust is subject.trust]
+        if subject.has_oracle and subject.wanted in ("auto", "oracle"):
+            told = [check for one in waiting for check in one.oracle]
+            if not trust.oracle.disproved(told):
+                return not trust.oracle.proven(told)
+        traced = [check for one in waiting for check in one.segments]
+        asked = self.asker.can_trace(subject) and subject.wanted in ("auto", "trace")
+        return asked and not (trust.segments.proven(traced) or trust.segments.disproved(traced))
 
     def _wants_traces(self, subject: Subject) -> bool:
         if not self.asker.can_trace(subject) or subject.wanted not in ("auto", "trace"):
