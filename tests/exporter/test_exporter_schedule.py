@@ -34,7 +34,7 @@ class Fake:
         self.rounds: list[str] = []
         self.running: dict[str, int] = {}
         self.most = 0
-        self.polls = self.checks = self.look_ups = self.lessons = 0
+        self.polls = self.checks = self.look_ups = self.lessons = self.detours = 0
         self.slow: dict[str, float] = {}
         self.failing: set[str] = set()
         self.again: list[str] = []
@@ -66,6 +66,9 @@ class Fake:
     async def resolve(self) -> None:
         self.look_ups += 1
 
+    async def go_straight(self) -> None:
+        self.detours += 1
+
 
 @asynccontextmanager
 async def scheduled(fake: Fake) -> AsyncIterator[Schedule]:
@@ -89,6 +92,21 @@ async def test_everything_has_its_turn() -> None:
     async with scheduled(fake):
         await until(lambda: {*fake.rounds} == {"web", "git"} and fake.polls > 1 and fake.checks > 1)
     assert fake.board.rounds_missed == 0
+
+
+async def test_nobody_goes_past_the_router_unless_that_is_configured() -> None:
+    fake = Fake()
+    async with scheduled(fake) as schedule:
+        await until(lambda: fake.checks > 2)
+        assert fake.detours == 0
+        fake.config = loads(TEXT.replace("100ms}", "100ms, direct_steering: true}", 1))
+        schedule.plan()
+        await until(lambda: fake.detours > 2)
+
+
+async def test_the_end_may_come_before_the_beginning() -> None:
+    Schedule(cast("Monitor", Fake())).stop()
+    await asyncio.sleep(0)
 
 
 async def test_an_overrun_is_counted_and_rounds_of_a_target_never_overlap() -> None:
