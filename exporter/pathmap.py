@@ -15,6 +15,7 @@ Basis = tuple[tuple[str, int], ...]
 """(via, weight) of each next hop, in the FIB's order."""
 
 _NEVER = float("-inf")
+_FEW = 128  # memories of use that are always kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class PathMap:
         "_before",
         "_candidates",
         "_coming",
+        "_crowded",
         "_last",
         "_vias",
         "basis",
@@ -60,6 +62,7 @@ class PathMap:
         self._coming = candidates()
         self._vias: dict[str, list[Source]] = {}
         self._last: dict[Source, float] = {}
+        self._crowded = _FEW  # memories of use at which those that have rested are dropped
 
     def rebase(self, basis: Basis, now: float) -> bool:
         """Start anew if the next hops are not those that the map was learned for. True if it did."""
@@ -131,8 +134,9 @@ class PathMap:
     def touch(self, source: Source, now: float) -> None:
         """The flow is in use now, so its port must rest."""
         self._last[source] = now
-        if len(self._last) > 4 * self.limit * max(1, len(self.basis)) + 64:
+        if len(self._last) > self._crowded:
             self._last = {known: used for known, used in self._last.items() if now - used < REST_SECONDS}
+            self._crowded = 2 * len(self._last) + _FEW
 
     def sources(self, via: str) -> tuple[Source, ...]:
         """The flows known for one next hop."""
