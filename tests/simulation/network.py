@@ -17,7 +17,10 @@ STRANGER = "10.0.9.9"
 STRANGER_V6 = "2001:db8:9::9"
 _RETURN_SECONDS = 15.0  # in which all sessions are back after a reboot
 _AFTER_BOOT = 1.0  # before the first of them
-_BURST = 6.0  # ICMP errors to one receiver at once, then one a second (Linux, inet_peer_xrlim_allow)
+# ICMP errors to one receiver, at once and then each second (Linux: inet_peer_xrlim_allow; for IPv6 icmpv6_xrlim_allow,
+# where the way back is a route of 64 bits).
+_BURST = 6.0
+_RATES = {4: 1.0, 6: 4.0}
 
 Place = tuple[str, str]
 """(target, node): a path behind the router."""
@@ -199,7 +202,7 @@ class Network:
             return True
         now = self.clock()
         tokens = self._tokens.setdefault((who, receiver), _Tokens())
-        tokens.left = min(_BURST, tokens.left + now - tokens.at)
+        tokens.left = min(_BURST, tokens.left + (now - tokens.at) * _RATES[6 if ":" in receiver else 4])
         tokens.at = now
         if tokens.left < 1.0:
             return False
@@ -229,6 +232,10 @@ class Network:
     def way(self, packet: Packet) -> str | None:
         """The next hop of a packet without a hash of its own; None if it is lost at the router."""
         return None if self.has(Kind.REBOOT) is not None else self.forwarding.way(packet)
+
+    def connection(self, packet: Packet) -> str | None:
+        """The next hop of a packet of a connection; None if it is lost at the router."""
+        return None if self.has(Kind.REBOOT) is not None else self.forwarding.connection(packet)
 
 
 _UNFAIR = frozenset(

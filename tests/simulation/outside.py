@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from probes.scout import HopAnswer, Seen
 from tests.simulation.dice import share
 from tests.simulation.faults import Fault, Kind
 from tests.simulation.forwarding import Packet
+from tests.simulation.loop import EndlessError
 from tests.simulation.network import EPOCH, Network, Service
 from tests.simulation.router import OWN, SimulatedFeed
 from tests.simulation.world import Direct, Hashing, Icmp, Target
@@ -23,6 +25,7 @@ from tests.simulation.world import Direct, Hashing, Icmp, Target
 LOCAL = {4: "192.0.2.1", 6: "2001:db8:1::1"}
 _REPEATS = (0.0, 1.0, 3.0, 7.0)  # when a SYN is sent (Linux: 1 s, doubled)
 _TIME_WAIT = 60.0
+_MOST_WORK = 30.0  # real seconds at one instant; the largest rounds need a tenth of one
 _EPHEMERAL = range(32768, 61000)
 _Key = tuple[str, int, str, int]
 
@@ -86,7 +89,8 @@ class SimulatedScout:
         distance = world.upstream + 1  # of the router that is asked
         if hops <= distance:
             return self._router(packet, hops)
-        via = network.way(packet)
+        # A knock is an attempt to connect; a segment is a packet of its own.
+        via = network.connection(packet) if kind == "knock" else network.way(packet)
         if via is None:
             return HopAnswer(Seen.SILENCE)
         node = next((node for node in world.nodes if node.name == via), None)
@@ -126,11 +130,19 @@ class SimulatedOutside:
         self.scout = SimulatedScout(network)
         self.sent = 0
         self._world = network.world
+        self._asked, self._asked_at, self._asked_since = 0, -1.0, 0.0
         self._open: set[_Key] = set()
         self._closed: dict[_Key, float] = {}
 
     def now(self) -> float:
-        return EPOCH + self.network.clock()
+        """Raises EndlessError if that is asked on and on and nothing is awaited meanwhile."""
+        now = self.network.clock()
+        if now != self._asked_at:
+            self._asked_at, self._asked, self._asked_since = now, 0, time.perf_counter()
+        self._asked += 1
+        if self._asked % 256 == 0 and time.perf_counter() - self._asked_since > _MOST_WORK:
+            raise EndlessError(f"asked what time it is {self._asked} times at {now:.3f} s")
+        return EPOCH + now
 
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -223,13 +235,13 @@ class SimulatedOutside:
         """What comes back for one SYN: success, failure, detail, identity; None for silence."""
         network = self.network
         begun, _ = attempt
-        if network.has(Kind.REBOOT) is not None:
-            return None
         fault = network.has(Kind.LOSS)
         if fault is not None and share(self._world.seed, "loss", key, attempt) < loss(fault):
             return None
         packet = Packet(*key, (key, begun), network.clock())
-        via = network.forwarding.connection(packet)
+        if network.has(Kind.REBOOT) is not None:
+            return None
+        via = network.connection(packet)
         if via is None:
             return False, Failure.UNREACHABLE, "No route to host", None
         target = self._target(flow)

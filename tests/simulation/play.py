@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from exporter.config import Config
 from exporter.configfile import loads
 from exporter.monitor import Monitor
+from exporter.schedule import _LEARNING_INTERVAL
 from exporter.status import Status
 from tests.simulation import loop
 from tests.simulation.network import Network
@@ -133,6 +135,7 @@ class _Play:
 
     async def run(self) -> None:
         ticking = asyncio.get_running_loop()
+        ticking.set_exception_handler(self._note_exception)
         # A timer may come due a billionth of a second early.
         self.network = Network(self._world, lambda: ticking.time() + 1e-6)
         self.outside = SimulatedOutside(self.network)
@@ -171,6 +174,9 @@ class _Play:
             self._jobs[target.name] = _Job(
                 partial(self.monitor.round, target.name), seconds, now + seconds * position / len(config.targets)
             )
+        self._jobs["learn"] = _Job(
+            partial(self.monitor.learn, _LEARNING_INTERVAL - 1.0), _LEARNING_INTERVAL, now + _LEARNING_INTERVAL / 2
+        )
         self._jobs["direct"] = _Job(self.monitor.check_nodes, seconds, now + seconds / 2)
 
     async def _keep_to_it(self) -> None:
@@ -202,6 +208,10 @@ class _Play:
             self._wake.set()
 
     # What is noted.
+
+    def _note_exception(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        what = f"{context['message']}: {context.get('exception')!r}"
+        self._played.violations.append(Violation("exception", self.network.clock(), what))
 
     def _turn(self) -> None:
         for fault in self.network.turn():
