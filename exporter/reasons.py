@@ -170,7 +170,7 @@ def _node_down(path: PathFacts, setting: Setting) -> str:
 def _service_down(path: PathFacts, setting: Setting) -> str:
     if path.result is None:
         return (
-            f"inferred, not observed: {_probed(path)}, so many that each next hop was met; "
+            f"inferred, not observed: {_probed(path)}, so many that each next hop was met, {_who(path)} too; "
             f"the service at {setting.vip}:{setting.port} itself is down"
         )
     if path.answered:

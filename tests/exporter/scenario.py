@@ -12,6 +12,8 @@ targets     name -> {vips, nodes, port}                    default: git at 203.0
 routers     name -> Router below                           default: edge, healthy
 probes      words -> ok | none | a failure | {failure, connected, probes, detail, no_flow, method}
             default: ok wherever the router forwards to, none elsewhere
+sweep       {sent, failed, coverage}: no flow has a known way, and so many were swept over each VIP's next hops
+lost        nodes that answered directly before            default: none
 direct      node -> true | false | "unknown"               default: true
 verdicts    words -> verdict; together they must pick every path
 reason      words -> part of the sentence, or a list of parts
@@ -44,15 +46,16 @@ from typing import Any
 from exporter.conclude import Exercise, Standpoint, Surroundings, conclude
 from exporter.evidence import RouterView, of_vip
 from exporter.expected import Expected, Node, Target
+from exporter.shares import wilson
 from exporter.status import PathStatus, TargetStatus
-from exporter.verdicts import PathResult
+from exporter.verdicts import PathResult, Sweep
 from probes.model import Failure
 from routers.model import FibEntry, LinkNeighbor, NextHop, RemedyKind, Route, Session, SessionState, Snapshot, family_of
 
 FOLDER = Path(__file__).parent.parent / "scenarios"
 NOW = 1_795_384_400.0
 
-_CASE = {"name", "nodes", "targets", "routers", "probes", "direct"}
+_CASE = {"name", "nodes", "targets", "routers", "probes", "sweep", "lost", "direct"}
 _EXPECTED = {"verdicts", "reason", "remedy", "elsewhere", "summary", "stages"}
 _ROUTER = {"snapshot", "trouble", "crossed", "platform", "local_as", "problems", "dynamic_ranges", "neighbors"}
 _TABLES = {"sessions", "routes", "more_routes", "fib"}
@@ -135,7 +138,7 @@ def build(case: Mapping[str, Any]) -> World:
         name: _Router(name, table, expected).standpoint()
         for name, table in dict(case.get("routers", {"edge": {}})).items()
     }
-    results = _Probes(dict(case.get("probes", {})), expected)
+    results = _Probes(dict(case.get("probes", {})), case.get("sweep"), expected)
     standpoints = []
     working: dict[str, frozenset[str]] = {}
     # An exercise is kept for one target at one router: a Standpoint belongs to one target, so VIPs must differ.
@@ -155,7 +158,9 @@ def build(case: Mapping[str, Any]) -> World:
     for node, alive in dict(case.get("direct", {})).items():
         only({node: alive}, expected.nodes, "direct")
         direct[node] = None if alive == "unknown" else bool(alive)
-    return World(expected, standpoints, Surroundings(direct, working))
+    lost = case.get("lost", ())
+    only(dict.fromkeys(lost), expected.nodes, "lost")
+    return World(expected, standpoints, Surroundings(direct, working, frozenset(lost)))
 
 
 def _expected(case: Mapping[str, Any]) -> Expected:
@@ -297,8 +302,9 @@ class _Router:
 
 
 class _Probes:
-    def __init__(self, said: Mapping[str, Any], expected: Expected) -> None:
+    def __init__(self, said: Mapping[str, Any], sweep: Mapping[str, Any] | None, expected: Expected) -> None:
         self._said = said
+        self._sweep = sweep
         self._expected = expected
         self._unused = set(said)
 
@@ -310,7 +316,7 @@ class _Probes:
         no_flow: dict[str, str] = {}
         for via in dict.fromkeys((*target.nodes, *(forwarded or ()))):
             there = forwarded is not None and via in forwarded and standpoint.crossed
-            value: Any = "ok" if there and via in target.nodes else "none"
+            value: Any = "ok" if there and via in target.nodes and self._sweep is None else "none"
             for key in self._said:
                 if picked(key, frozenset({standpoint.router, target.name, vip, via})):
                     value = self._said[key]
@@ -322,7 +328,25 @@ class _Probes:
                 no_flow[via] = value["no_flow"]
             if "failure" in value:
                 results[via] = _result(value)
-        return Exercise(results, no_flow, "single" if len(results) == 1 else "oracle")
+        method = "sweep" if self._sweep is not None else "single" if len(results) == 1 else "oracle"
+        return Exercise(results, no_flow, method, sweep=self._swept(forwarded))
+
+    def _swept(self, vias: frozenset[str] | None) -> Sweep | None:
+        if self._sweep is None or not vias:
+            return None
+        only(self._sweep, {"sent", "failed", "coverage"}, "sweep")
+        sent, failed = self._sweep["sent"], self._sweep["failed"]
+        return Sweep(
+            at=NOW,
+            sent=sent,
+            failed=failed,
+            low=wilson(failed, sent)[0],
+            high=wilson(failed, sent)[1],
+            coverage=self._sweep.get("coverage", 0.99),
+            shares=dict.fromkeys(vias, 1 / len(vias)),
+            failure=Failure.TIMEOUT if failed else None,
+            detail="TCP handshake: no end within 3 s" if failed else "",
+        )
 
     def must_be_used_up(self) -> None:
         if self._unused:
