@@ -83,7 +83,7 @@ def rehearsal(
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with listener, exporter(name, str(config), listener, level="info") as process:
             found = Rehearsal(name, url, config)
-            _wait_until_ready(found, process)
+            wait_until_ready(found, process)
             yield found
     finally:
         commands.down(name)
@@ -102,7 +102,7 @@ def config_of(name: str, transport: str) -> Path:
     return config
 
 
-def _wait_until_ready(found: Rehearsal, process: subprocess.Popen[bytes]) -> None:
+def wait_until_ready(found: Rehearsal, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         assert process.poll() is None, f"the exporter ended with {process.returncode}"
