@@ -28,7 +28,7 @@ from exporter.senses import Job, Place
 from exporter.status import Status
 from routers.model import Query
 
-_FIRST_LEARNING = 8.0  # seconds, at most, before the first round
+_FIRST_LEARNING = 20.0  # seconds, at most, before the first round; mostly it takes less than 5
 _AT_A_TIME = 16  # targets whose flows the oracle is asked about anew after one poll
 _MOST_PENDING = 8  # rounds of one endpoint that wait for the router's next answer
 

@@ -132,12 +132,7 @@ class Survey:
             await self._locate(first, reach, deadline)
         if reach.hops is None:
             return
-        due = self._outside.now() - reach.experimented_at > _EXPERIMENT_EVERY
-        for _ in range(_EXPERIMENTS):
-            if self._outside.now() >= deadline or not (due or self._undecided(first, reach)):
-                break
-            await self._experiment(first, reach, deadline)
-            due = False
+        await self._compare(first, reach, deadline)
         needy = [subject for subject in subjects if self._wants_traces(subject) and self._short(subject)]
         while needy and self._outside.now() < deadline:
             sent = self.asker.sent
@@ -177,6 +172,15 @@ class Survey:
                 behind = min(routers) + 1 if routers else nodes[0]
                 reach.hops = behind if behind in nodes or not nodes else nodes[0]
                 return
+
+    async def _compare(self, subject: Subject, reach: Reach, deadline: float) -> None:
+        """Experiment now and then, and on and on while nothing is decided."""
+        due = self._outside.now() - reach.experimented_at > _EXPERIMENT_EVERY
+        for _ in range(_EXPERIMENTS):
+            if self._outside.now() >= deadline or not (due or self._undecided(subject, reach)):
+                return
+            await self._experiment(subject, reach, deadline)
+            due = False
 
     async def _experiment(self, subject: Subject, reach: Reach, deadline: float) -> None:
         """Are the oracle, and single packets, right about connections? Some attempts to connect tell."""
@@ -273,10 +277,14 @@ class Survey:
         return any(len(traced.sources(via)) < traced.limit for via in subject.vias)
 
     def _urgent(self, subject: Subject, enough: int) -> bool:
+        """Whether next hops lack flows that can be had: one that so many flows did not meet answers nothing."""
         endpoint = subject.endpoint
-        if all(len(endpoint.traced.sources(via)) >= enough for via in subject.vias):
+        found = [len(endpoint.traced.sources(via)) for via in subject.vias]
+        if min(found) >= enough:
             return False
-        return endpoint.traced_in_vain < 2 * flows_needed(len(subject.basis))
+        tried = sum(endpoint.sightings.counts().values()) + endpoint.sightings.silent()
+        needed = flows_needed(len(subject.basis))
+        return tried < needed or (any(0 < flows < enough for flows in found) and tried < enough * needed)
 
     def _knock_port(self, subject: Subject, reach: Reach) -> int | None:
         """A port of the VIP that no known service uses, and that did not turn out to be one's."""
