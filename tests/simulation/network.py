@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from tests.simulation.dice import number, share
@@ -67,6 +68,8 @@ class Network:
 
     world: World
     clock: Callable[[], float]
+    plan: Callable[[float], object] = lambda _: None  # to have `turn` called at that moment
+    faults: list[Fault] = field(default_factory=list)  # whose times are known
     active: list[Fault] = field(default_factory=list)
     forwarding: Forwarding = field(init=False)
     established: dict[str, float] = field(default_factory=dict)  # by node: when its session came up
@@ -74,31 +77,45 @@ class Network:
     disturbed: float = 0.0  # when something last came or went that makes looks unfair everywhere
     _tokens: dict[tuple[str, str], _Tokens] = field(default_factory=dict)
     _booted: float = -math.inf
+    _counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
+        self.faults = [fault for fault in self.world.faults if not fault.on]
+        for fault in self.faults:
+            self._plan(fault)
         self.forwarding = Forwarding(self.world.hashing, self.world.shape, self.world.seed)
         self.established = {node.name: -3600.0 for node in self.world.nodes}
         self.turn()
 
-    def turns(self) -> Iterator[float]:
-        """The moments at which something comes or goes."""
-        found = set()
+    def happened(self, event: str) -> None:
+        """Count an event; some faults begin by it."""
+        self._counts[event] += 1
         for fault in self.world.faults:
-            found |= {fault.begin, fault.end}
-            if fault.kind is Kind.REBOOT:
-                found |= {self._back(node.name, fault.end) for node in self.world.nodes}
-        yield from sorted(moment for moment in found if not math.isinf(moment))
+            if fault.on == event and fault.after == self._counts[event]:
+                now = self.clock()
+                begun = replace(fault, begin=now + fault.begin, end=now + fault.end, on="", after=0)
+                self.faults.append(begun)
+                self._plan(begun)
+
+    def _plan(self, fault: Fault) -> None:
+        moments = [fault.begin, fault.end]
+        if fault.kind is Kind.REBOOT:
+            moments += [self._back(node.name, fault.end) for node in self.world.nodes]
+        for moment in moments:
+            if not math.isinf(moment):
+                self.plan(moment)
 
     def turn(self) -> list[Fault]:
         """Take in what comes and goes now; returns the faults that began or ended."""
         now = self.clock()
         before = self.active
-        self.active = [fault for fault in self.world.faults if fault.begin <= now < fault.end]
-        turned = [fault for fault in self.world.faults if (fault in before) is not (fault in self.active)]
+        self.active = [fault for fault in self.faults if fault.begin <= now < fault.end]
+        turned = [fault for fault in self.faults if (fault in before) is not (fault in self.active)]
         for fault in turned:
             self._note(fault, began=fault in self.active, now=now)
         for target in self.world.targets:
-            self.forwarding.install(target.vip, self._hops(target), now)
+            if target is self.world.owner(target.vip):
+                self.forwarding.install(target.vip, self._hops(target), now)
         for target in self.world.targets:
             for node in {*target.nodes, *target.announcers}:
                 state = self._state(target, node)
@@ -119,7 +136,7 @@ class Network:
             self.forwarding.rehash((self.world.seed, fault.begin), now)
         if fault.kind is Kind.SESSION and not began and fault.node is not None:
             self.established[fault.node] = now
-        if fault.kind in _UNFAIR:
+        if fault.kind in _UNFAIR or fault.kind is Kind.RELOAD:
             self.disturbed = now
 
     def has(self, kind: Kind) -> Fault | None:
@@ -147,7 +164,8 @@ class Network:
 
     def announces(self, node: str, target: Target) -> bool:
         """Whether the router has a route for the target's VIP from the node."""
-        if node not in target.announcers or self._of(Kind.WITHDRAW, node, target.name):
+        owner = self.world.owner(target.vip) or target
+        if node not in target.announcers or self._of(Kind.WITHDRAW, node, owner.name):
             return False
         return self.session_up(node) or self.stale(node)
 
@@ -156,7 +174,8 @@ class Network:
         return any(fault.kind is Kind.STALE and fault.node == node for fault in self.active) and self.configured(node)
 
     def installed(self, node: str, target: Target) -> bool:
-        return self.announces(node, target) and not self._of(Kind.NOT_INSTALLED, node, target.name)
+        owner = self.world.owner(target.vip) or target
+        return self.announces(node, target) and not self._of(Kind.NOT_INSTALLED, node, owner.name)
 
     def _hops(self, target: Target) -> Hops:
         # A router that boots holds on to the last FIB here: it forwards nothing anyhow.
@@ -196,6 +215,12 @@ class Network:
         fault = self._of(Kind.BLACKHOLE, node, target.name) if target is not None else None
         return fault is not None and fault.level < 0.5
 
+    def drops(self, node: str, target: Target | None, packet: Packet) -> bool:
+        """Whether the node is one that loses some flows, and this is one of them."""
+        fault = self._of(Kind.PARTIAL, node, "" if target is None else target.name)
+        flow = (packet.source, packet.source_port, packet.destination, packet.destination_port)
+        return fault is not None and share("drops", fault.level, flow) < 0.5
+
     def may_send_icmp(self, who: str, receiver: str) -> bool:
         """Whether the kernel of `who` lets one more ICMP error go to `receiver` now; it counts."""
         if not self.world.icmp_limited:
@@ -220,6 +245,8 @@ class Network:
         if not self.session_up(node):
             return State.UNSOUND
         if self.has(Kind.LOSS) is not None or (self.world.hashing is Hashing.PACKET and len(hops) > 1):
+            return State.MURKY
+        if self._of(Kind.PARTIAL, node, target.name) and self.service(node, target) is Service.OK:
             return State.MURKY
         return State.UP if self.service(node, target) is Service.OK else State.BROKEN
 
@@ -248,6 +275,7 @@ _UNFAIR = frozenset(
         Kind.CONFLICT,
         Kind.DEAF,
         Kind.NO_ICMP,
+        Kind.PARTIAL,
     }
 )
 _SERVICES = {

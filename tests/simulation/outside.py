@@ -62,6 +62,7 @@ class SimulatedScout:
         if network.has(Kind.DEAF) is not None:
             return HopAnswer(Seen.LOCAL, detail="Network is unreachable")
         self.sent += 1
+        network.happened("segment")
         asked_at = network.clock()
         family = 6 if ":" in flow.destination else 4
         source = flow.source or LOCAL[family]
@@ -94,9 +95,11 @@ class SimulatedScout:
         if via is None:
             return HopAnswer(Seen.SILENCE)
         node = next((node for node in world.nodes if node.name == via), None)
-        target = next((one for one in world.targets if one.vip == packet.destination), None)
-        if node is None or network.swallows_hops(node.name, target):
+        target = self._target(packet)
+        if node is None or network.swallows_hops(node.name, target) or network.drops(node.name, target, packet):
             return HopAnswer(Seen.SILENCE)
+        if kind == "knock" and packet.destination_port in world.served:
+            return HopAnswer(Seen.DESTINATION, packet.destination)  # connection tracking rewrites the error
         if node.icmp is Icmp.BOUND:
             # No one has ever bound the port of a knock; a listening socket drops a segment without flags.
             return HopAnswer(Seen.DESTINATION, packet.destination) if kind == "knock" else HopAnswer(Seen.SILENCE)
@@ -108,6 +111,10 @@ class SimulatedScout:
         if node.icmp is Icmp.ALIAS:
             return HopAnswer(Seen.HOP, f"10.7.0.{int(via[1:])}" if family == 4 else f"2001:db8:7::{int(via[1:]):x}")
         return HopAnswer(Seen.HOP, node.address(family))
+
+    def _target(self, packet: Packet) -> Target | None:
+        own = [one for one in self._world.targets if one.vip == packet.destination]
+        return next((one for one in own if one.port == packet.destination_port), own[0] if own else None)
 
     def _router(self, packet: Packet, hops: int) -> HopAnswer:
         """A router before the nodes; where there are several in a row, flows reach each by one of two links."""
@@ -191,6 +198,7 @@ class SimulatedOutside:
             await asyncio.sleep(0)
             return Outcome(real, False, failure, f"simulated {failure}", 0.0)
         self.sent += 1
+        self.network.happened("probe")
         self._open.add(key)
         try:
             outcome = await self._connect(real, key, request, begun)
@@ -222,7 +230,8 @@ class SimulatedOutside:
                 await asyncio.sleep(max(0.0, begun + repeat - self.network.clock()))
             answer = self._answer(flow, key, request, (begun, repeat))
             if answer is not None:
-                await asyncio.sleep(0.001 + 0.008 * share(self._world.seed, "back", key, begun, repeat))
+                back = share(self._world.seed, "back", key, begun, repeat)
+                await asyncio.sleep(0.05 + 0.9 * back if self._world.slow else 0.001 + 0.008 * back)
                 success, failure, detail, identity = answer
                 connected = success or failure is Failure.EXPECTATION
                 return Outcome(flow, success, failure, detail, self.network.clock() - begun, {}, connected, identity)
@@ -246,6 +255,8 @@ class SimulatedOutside:
             return False, Failure.UNREACHABLE, "No route to host", None
         target = self._target(flow)
         if target is None or all(node.name != via for node in self._world.nodes):
+            return None
+        if network.drops(via, target, packet):
             return None
         if self._torn(packet):
             return False, Failure.RESET, "connection reset", None

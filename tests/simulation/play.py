@@ -16,6 +16,7 @@ from exporter.monitor import Monitor
 from exporter.schedule import _LEARNING_INTERVAL
 from exporter.status import Status
 from tests.simulation import loop
+from tests.simulation.faults import Fault, Kind
 from tests.simulation.network import Network
 from tests.simulation.outside import SimulatedOutside, source_addresses
 from tests.simulation.watch import Span, Violation, Watch
@@ -60,14 +61,14 @@ def play_world(world: World, tell: Callable[[str], None] | None = None) -> Playe
     return played
 
 
-def config_of(world: World) -> Config:
-    """The configuration of an exporter that watches a world."""
+def config_of(world: World, timeout: float = 3.0) -> Config:
+    """The configuration of an exporter that watches a world; `timeout` of probes in seconds."""
     families = sorted({6 if ":" in address else 4 for node in world.nodes for address in node.addresses})
     routers = ["edge", "beside"] if world.beside else ["edge"]
     text = {
         "probing": {
             "interval": f"{world.interval:g}s",
-            "timeout": "3s",
+            "timeout": f"{round(1000 * timeout)}ms",
             "source_addresses": [one for family in families for one in source_addresses(family, world.sources)],
         },
         "routers": [
@@ -137,11 +138,11 @@ class _Play:
         ticking = asyncio.get_running_loop()
         ticking.set_exception_handler(self._note_exception)
         # A timer may come due a billionth of a second early.
-        self.network = Network(self._world, lambda: ticking.time() + 1e-6)
+        self.network = Network(
+            self._world, lambda: ticking.time() + 1e-6, lambda moment: ticking.call_at(moment, self._turn)
+        )
         self.outside = SimulatedOutside(self.network)
         self.watch = Watch(self.network)
-        for moment in self.network.turns():
-            ticking.call_at(moment, self._turn)
         self.monitor = _Watched(self._world, self.outside, self)
         try:
             await self.monitor.full_round()
@@ -216,6 +217,11 @@ class _Play:
     def _turn(self) -> None:
         for fault in self.network.turn():
             self._say(f"{'begins' if fault in self.network.active else 'ends'}: {fault}")
+            if fault.kind is Kind.RELOAD:
+                self._reload(fault)
+
+    def _reload(self, fault: Fault) -> None:
+        self.monitor.configure(config_of(self._world, timeout=2.0 + fault.level))
 
     def round_ended(self, monitor: Monitor, name: str, begin: float, probes: int) -> None:
         now = self.network.clock()

@@ -74,6 +74,7 @@ class SimulatedFeed(RouterFeed):
     async def poll(self, query: Query) -> bool:
         """Each part of the snapshot is read at a moment of its own, as from a real router."""
         begun = self._network.clock()
+        self._network.happened("poll")
         try:
             if not await self._reached(begun):
                 return False
@@ -121,6 +122,7 @@ class SimulatedFeed(RouterFeed):
             via = self._told(flow)
             if via is not None:
                 found[flow] = NextHop(self._address(via, 6 if ":" in flow.destination else 4))
+        self._network.happened("oracle")
         return found
 
     async def close(self) -> None:
@@ -149,6 +151,8 @@ class SimulatedFeed(RouterFeed):
         lies = oracle is Oracle.LYING or network.has(Kind.ORACLE) is not None
         if oracle is Oracle.LYING_V6 and ":" in flow.destination:
             lies = lies or share(self._world.seed, "lie", flow) >= 5 / 12
+        if oracle is Oracle.MOSTLY:
+            lies = lies or share(self._world.seed, "lie", flow) >= 0.97
         packet = Packet(flow.source, flow.source_port, flow.destination, flow.destination_port, "oracle", 0.0)
         if lies:
             packet = Packet(f"not {flow.source}", -flow.source_port, flow.destination, 0, "oracle", network.clock())

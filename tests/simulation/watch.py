@@ -19,7 +19,6 @@ to the last of these, and nothing disturbed the round or the snapshots.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -110,10 +109,10 @@ class Watch:
 
     def _wrong_blame(self, path: PathStatus, truth: Truth, now: float, *, fair: bool) -> Iterator[tuple[str, str]]:
         began = self._round_of(path)
-        if began >= truth.since:
+        if began is not None and began >= truth.since:
             yield "false blame", f"by a round begun at {began:.3f}"
         elif self._is_ghost(began, truth):
-            yield "ghost blame", f"by a round begun at {began:.3f}, before it was gone from {truth.gone[0]:.3f} on"
+            yield "ghost blame", f"by a round from before it was gone from {truth.gone[0]:.3f} on"
         elif fair:
             yield "stale blame", "after a fair look"
         elif now - truth.since > self._longest():
@@ -122,27 +121,30 @@ class Watch:
     def _wrong_ok(self, path: PathStatus, truth: Truth, now: float, *, fair: bool) -> Iterator[tuple[str, str]]:
         began = self._round_of(path)
         if truth.state in (State.BROKEN, State.UP) and self._is_ghost(began, truth):
-            yield "ghost ok", f"by a round begun at {began:.3f}, before it was gone from {truth.gone[0]:.3f} on"
+            yield "ghost ok", f"by a round from before it was gone from {truth.gone[0]:.3f} on"
         elif truth.state is State.BROKEN:
-            if began >= truth.since:
+            if began is not None and began >= truth.since:
                 yield "false ok", f"by a round begun at {began:.3f}"
             elif fair:
-                yield "stale ok", f"after a fair look, by a round begun at {began:.3f}"
+                yield "stale ok", "after a fair look"
             elif now - truth.since > self._longest():
                 yield "stale ok", f"after {now - truth.since:.0f} s"
         elif truth.state in (State.ABSENT, State.UNSOUND) and self._snapshot_since(truth.since):
             yield "absent ok", f"by a snapshot begun at {self.answered[-1].begin:.3f}"
 
-    def _is_ghost(self, began: float, truth: Truth) -> bool:
+    def _is_ghost(self, began: float | None, truth: Truth) -> bool:
         """Whether a snapshot showed that the path was gone after the round by which it is judged."""
         left, came = truth.gone
-        return began < left and any(left < poll.begin and poll.end < came for poll in self.answered)
+        if began is None or began >= left:
+            return False
+        return any(left < poll.begin and poll.end < came for poll in self.answered)
 
-    def _round_of(self, path: PathStatus) -> float:
-        """When the round began by which the path is judged."""
-        at = -math.inf if path.result is None else path.result.at - EPOCH
-        spans = self.rounds.get(path.target, [])
-        return next((span.begin for span in reversed(spans) if span.begin <= at), -math.inf)
+    def _round_of(self, path: PathStatus) -> float | None:
+        """When the round began by which the path is judged; None if the status does not tell."""
+        if path.result is None:
+            return None
+        at = path.result.at - EPOCH
+        return next((span.begin for span in reversed(self.rounds.get(path.target, [])) if span.begin <= at), None)
 
     def _snapshot_since(self, moment: float) -> bool:
         return bool(self.answered) and self.answered[-1].begin > moment
