@@ -35,6 +35,7 @@ class Subject:
     taken_ports: frozenset[int]  # of the VIP's known services
     router_addresses: frozenset[str]
     has_oracle: bool
+    addresses: int  # that flows start from
     wanted: str  # the steering that the configuration asks for
 
     @property

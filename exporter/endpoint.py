@@ -134,6 +134,14 @@ class Endpoint:
             return None
         return {share.via: share.expected for share in flow_shares(counts, weights)}
 
+    @property
+    def hashing(self) -> HashKind:
+        """What the router was found to hash this endpoint's flows on."""
+        weights = dict(self.map.basis)
+        total = sum(weights.values()) or 1
+        kind = self.sightings.kind({via: weight / total for via, weight in weights.items()})
+        return self.told_hashing if kind is HashKind.UNKNOWN and self.method is Method.ORACLE else kind
+
     def sampled(self) -> dict[str, int]:
         """By via: flows, sampled without regard to where they go, that were found to take it."""
         counts = self.sightings.counts()

@@ -122,12 +122,7 @@ class Endpoints:
 
     def hashing(self, place: Place) -> str:
         """What the router hashes this endpoint's flows on, or was found to hash others of the family on."""
-        endpoint = self.at(place)
-        basis = endpoint.map.basis
-        total = sum(weight for _, weight in basis) or 1
-        kind = endpoint.sightings.kind({via: weight / total for via, weight in basis}) if basis else HashKind.UNKNOWN
-        if kind is HashKind.UNKNOWN and endpoint.method is Method.ORACLE:
-            kind = endpoint.told_hashing
+        kind = self.at(place).hashing
         trust = self.trust_in(place)
         if kind is HashKind.UNKNOWN:
             return trust.hashing
@@ -246,16 +241,21 @@ class Endpoints:
             taken_ports=frozenset(one.port for one in self._expected.targets.values() if vip in one.vips),
             router_addresses=_canonical(feed.snapshot.addresses if feed.snapshot is not None else ()),
             has_oracle=self._has_oracle(job.place[0]),
+            addresses=len(self._addresses(vip)),
             wanted=self._config.probing.steering,
         )
 
     def _has_oracle(self, router: str) -> bool:
         return self._feeds[router].platform.HAS_LINUX_ORACLE
 
+    def _addresses(self, vip: str) -> Sequence[str | None]:
+        """Where flows to a VIP start; None leaves it to the kernel."""
+        own = self._config.probing.source_addresses
+        return [address for address in own if family_of(address) == family_of(vip)] or [None]
+
     def _path_map(self, place: Place) -> PathMap:
         probing = self._config.probing
-        own = [address for address in probing.source_addresses if family_of(address) == family_of(place[2])]
-        addresses: Sequence[str | None] = own or [None]
+        addresses = self._addresses(place[2])
         avoid = self._outside.busy_ports()
         limit = max(FIRST_FLOWS, flows_per_path(probing.interval, REST_SECONDS))
         return PathMap(lambda: candidates(addresses, probing.source_ports, " ".join(place), avoid), limit)

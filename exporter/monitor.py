@@ -150,8 +150,9 @@ class Monitor:
         """From nothing to verdicts: ask, learn, probe, ask again. What a method was proven for meanwhile goes twice."""
         await asyncio.gather(self.resolve(), self.check_nodes())
         await self._poll_all(self.feeds)
+        asked = self._asked()
         await self.endpoints.learn(self._all_jobs(), _FIRST_LEARNING, ENOUGH_TO_BEGIN)
-        await self._poll_all(self._asked())
+        await self._poll_all(asked)
         moved = await self._wave(self._expected.targets)
         await self.go_straight()
         better = {name for name in self._expected.targets if self._could_do_better(name)}

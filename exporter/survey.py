@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from exporter.asking import Asker, Subject
 from exporter.coverage import flows_needed
+from exporter.hashing import HashKind
 from exporter.outside import Outside
 from exporter.pathmap import Basis
 from exporter.senses import Place
@@ -260,7 +261,8 @@ class Survey:
         trust, waiting = subject.trust, [one for one in self._findings if one.trust is subject.trust]
         if subject.has_oracle and subject.wanted in ("auto", "oracle"):
             told = [check for one in waiting for check in one.oracle]
-            if not trust.oracle.disproved(told):
+            always_the_same = len(trust.vias) == 1  # so that no comparison counts
+            if not (always_the_same or trust.oracle.disproved(told)):
                 return not trust.oracle.proven(told)
         traced = [check for one in waiting for check in one.segments]
         asked = self.asker.can_trace(subject) and subject.wanted in ("auto", "trace")
@@ -269,8 +271,11 @@ class Survey:
     def _wants_traces(self, subject: Subject) -> bool:
         if not self.asker.can_trace(subject) or subject.wanted not in ("auto", "trace"):
             return False
-        waiting = [check for one in self._findings if one.trust is subject.trust for check in one.oracle]
-        return not (subject.has_oracle and subject.wanted == "auto" and subject.trust.oracle.proven(waiting))
+        trust, waiting = subject.trust, [one for one in self._findings if one.trust is subject.trust]
+        if trust.segments.disproved([check for one in waiting for check in one.segments]):
+            return False  # experiments go on, and may redeem them
+        told = [check for one in waiting for check in one.oracle]
+        return not (subject.has_oracle and subject.wanted == "auto" and trust.oracle.proven(told))
 
     def _short(self, subject: Subject) -> bool:
         traced = subject.endpoint.traced
@@ -284,6 +289,8 @@ class Survey:
             return False
         tried = sum(endpoint.sightings.counts().values()) + endpoint.sightings.silent()
         needed = flows_needed(len(subject.basis))
+        if endpoint.hashing is HashKind.ADDRESSES:
+            needed = min(needed, subject.addresses + 1)  # other ports of the same address change nothing
         return tried < needed or (any(0 < flows < enough for flows in found) and tried < enough * needed)
 
     def _knock_port(self, subject: Subject, reach: Reach) -> int | None:

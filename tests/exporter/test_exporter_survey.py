@@ -121,6 +121,7 @@ def subject_in(world: World, *, has_oracle: bool = True, wanted: str = "auto") -
         taken_ports=frozenset({80}),
         router_addresses=frozenset({EDGE}),
         has_oracle=has_oracle,
+        addresses=1,
         wanted=wanted,
     )
 
