@@ -130,7 +130,7 @@ class Endpoint:
         """The share of flows that each next hop gets; None while it was not seen that flows are spread so."""
         weights = dict(self.map.basis)
         counts = self.sampled()
-        if polarised(counts, weights) is not False:
+        if not all(counts.values()) or polarised(counts, weights) is not False:
             return None
         return {share.via: share.expected for share in flow_shares(counts, weights)}
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from exporter.coverage import SURE, flows_needed, flows_needed_for
+from exporter.evidence import Hop
 from exporter.run import MOVED
 from exporter.steering import Method
 from probes.model import Failure
@@ -161,3 +162,16 @@ async def test_flows_that_all_take_one_way_cover_nothing() -> None:
     done = await probing.round()
     assert done.sweep is not None
     assert done.sweep.coverage == 0.0
+
+
+async def test_an_unevenness_that_could_be_chance_is_no_proof_of_a_spread() -> None:
+    """Weights of 5 to 1 to 1, and all flows on the first one: too few to be polarised, and the others were not met."""
+    probing = Probing(Network(VIAS, oracle="none", identity=False))
+    hops = [
+        Hop(via, via, f"10.0.0.{number}", weight)
+        for number, (via, weight) in enumerate(zip(VIAS, (5, 1, 1), strict=True))
+    ]
+    probing.endpoint.rebase(hops, 0.0)
+    for source in probing.endpoint.traced.fresh(35, 0.0):
+        probing.endpoint.sightings.connection(source, 33434, VIAS[0])
+    assert probing.endpoint.spread() is None
