@@ -27,12 +27,13 @@ from exporter.board import Board
 from exporter.hashing import HashKind
 from exporter.metrics import Reloads, render
 from exporter.pathmap import Rehash
-from exporter.status import Status
+from exporter.status import DirectProbe, Status
 from exporter.steering_status import HopSteering, SteeringStatus
 from tests.exporter.scenario import NOW, build
 from tests.exporter.statuses import OUTAGE, run, status_of
 
 RELOADS = Reloads(successful=True, last_success=NOW)
+PAST_THE_ROUTER = "ecmp_path_direct_probe_success"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 PATH = frozenset({"target", "vip", "port", "router", "node", "next_hop"})
 ENDPOINT = frozenset({"target", "vip", "router"})
@@ -363,9 +364,23 @@ def test_promtool_has_nothing_to_say() -> None:
         assert not name.endswith(("_milliseconds", "_ms", "_minutes", "_hours", "_count", "_sum", "_bucket"))
 
 
+def test_a_probe_past_the_router() -> None:
+    """Absent while there is none (test_every_metric_of_the_contract_with_its_labels): here is one."""
+    status = status_of(RICH)
+    targets = [
+        replace(target, paths=tuple(replace(path, direct=DirectProbe(NOW, True, "", 0.1)) for path in target.paths))
+        for target in status.targets
+    ]
+    labels = {"target": "web", "vip": "203.0.113.10", "port": "443", "router": "edge", "node": "leviathan3"}
+    found = samples(replace(status, targets=tuple(targets)))
+    assert found[PAST_THE_ROUTER, frozenset(labels.items())] == 1
+
+
 def test_the_manual_knows_the_metrics_of_steering() -> None:
     text = (Path(__file__).parent.parent.parent / "docs" / "steering.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`(ecmp_[a-z_]+)`", text))
+    assert PAST_THE_ROUTER in named
+    named -= {PAST_THE_ROUTER}
     assert named <= set(SERIES)
     steering = re.compile("ecmp_(steering|flow_share|next_hop_flow|rehash|trace|target_(stranger|unseen))")
     assert {name for name in SERIES if steering.match(name)} == named
