@@ -12,10 +12,16 @@ from collections.abc import Callable
 
 from exporter import metrics, page
 from exporter.conclude import Exercise, Standpoint, Surroundings, conclude
-from exporter.evidence import RouterView
+from exporter.endpoint import Endpoint
+from exporter.evidence import Hop, RouterView
 from exporter.expected import Expected, Node, Target
+from exporter.pathmap import PathMap
 from exporter.status import Status, TargetStatus, to_json
+from exporter.steering import Method
+from exporter.steering_status import SteeringStatus
 from exporter.verdicts import PathResult
+from exporter.vip_status import vip_status
+from probes.ports import candidates
 from routers.model import FibEntry, NextHop, Route, Session, SessionState, Snapshot
 
 NODES = 32
@@ -51,6 +57,25 @@ def exercise(state: Expected) -> Exercise:
     return Exercise(dict.fromkeys(state.nodes, result), {}, "oracle")
 
 
+def learned(state: Expected) -> dict[str, Endpoint]:
+    """An endpoint for each VIP, with six known flows of each next hop and a sample of some hundred."""
+    hops = [Hop(node.name, node.name, node.address) for node in state.nodes.values()]
+    endpoints = {}
+    for name, target in state.targets.items():
+
+        def start(seed: str = name) -> PathMap:
+            return PathMap(lambda: candidates([None], range(20000, 28192), seed), 6)
+
+        endpoint = Endpoint(start(), start(), method=Method.TRACE, confidence=1.0)
+        endpoint.rebase(hops, NOW)
+        for number, source in enumerate(endpoint.traced.fresh(320, NOW)):
+            via = hops[number % len(hops)].via
+            endpoint.traced.learn(source, via)
+            endpoint.sightings.segment(source, target.port, via)
+        endpoints[target.address] = endpoint
+    return endpoints
+
+
 def measured(name: str, action: Callable[[], object], unit: int) -> None:
     """The best of some runs, in all and for each path."""
     best = min(_once(action) for _ in range(REPEAT))
@@ -78,12 +103,21 @@ def main() -> None:
             for target in state.targets.values()
         )
 
-    status = Status(NOW, "bench", (), (), judge())
+    endpoints = learned(state)
+
+    def steer() -> tuple[SteeringStatus, ...]:
+        return tuple(
+            vip_status(("edge", f"target{vip}", vip), endpoint, 443, (NODES, NODES), endpoint.hashing.value)
+            for vip, endpoint in endpoints.items()
+        )
+
+    status = Status(NOW, "bench", (), (), judge(), steering=steer())
     paths = len(status.paths)
     print(f"{paths} paths, {VIPS} VIPs, {NODES} next hops each; best of {REPEAT}, CPU time")
     reloads = metrics.Reloads(True, NOW)
     measured("sort a snapshot by node", lambda: RouterView.of(taken, state), paths)
     measured("judge every path", judge, paths)
+    measured("publish the path map", steer, paths)
     measured("render /metrics, text", lambda: metrics.render(status, reloads, ""), paths)
     openmetrics = "application/openmetrics-text; version=1.0.0"
     measured("render /metrics, OpenMetrics", lambda: metrics.render(status, reloads, openmetrics), paths)

@@ -197,7 +197,7 @@ def _paths(options: argparse.Namespace) -> int:
 async def _learned(monitor: Monitor) -> Status:
     await _status(monitor)
     with terminal.console(stderr=True).status("finding out which flows take which next hops"):
-        await monitor.learn(_LEARNING_SECONDS)
+        await monitor.learn(_LEARNING_SECONDS, publish=True)
     return monitor.status()
 
 

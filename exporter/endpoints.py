@@ -19,7 +19,7 @@ from exporter.pathmap import Basis, PathMap
 from exporter.rounds import Round
 from exporter.senses import EndpointSenses, Job, Place
 from exporter.steering import Choice, Means, Method, Trust
-from exporter.steering_status import Steered, TraceTraffic, TrustStatus
+from exporter.steering_status import Steered, SteeringStatus, TraceTraffic, TrustStatus
 from exporter.survey import FIRST_FLOWS, Survey
 from exporter.vip_status import vip_status
 from probes.ports import REST_SECONDS, candidates
@@ -48,6 +48,7 @@ class Endpoints:
         self._expected = Expected({}, {})
         self._identified: frozenset[str] = frozenset()  # targets whose answers name their node
         self._slots = asyncio.Semaphore(MAX_PROBES_AT_ONCE)
+        self._published: dict[Place, SteeringStatus] = {}
         self._turn = 0
 
     def configure(
@@ -57,6 +58,7 @@ class Endpoints:
         if config.probing != self._config.probing:
             self.known = {}  # their flows start from other addresses and ports
         self.known = {place: found for place, found in self.known.items() if place in places}
+        self._published = {place: found for place, found in self._published.items() if place in self.known}
         self.trust = {key: found for key, found in self.trust.items() if key[0] in feeds}
         self._config, self._feeds, self._expected = config, feeds, expected
         self._identified = frozenset(target.name for target in config.targets if target.identity is not None)
@@ -145,15 +147,19 @@ class Endpoints:
         for sent in finished.sent:
             endpoint.sightings.connection(sent.source, port, sent.named)
 
-    def steered(self, places: Iterable[tuple[Place, tuple[int, int]]]) -> Steered:
-        """What is published: of places with next hops, probes and paths of the last round, and of their routers."""
+    def publish(self, place: Place, last_round: tuple[int, int]) -> None:
+        """Write down what is known of an endpoint's flows, after a round with so many probes and covered paths."""
+        endpoint = self.known[place]
+        if not endpoint.map.basis:
+            return  # the router has never told of it
+        port = self._expected.targets[place[1]].port
+        self._published[place] = vip_status(place, endpoint, port, last_round, self.hashing(place))
+
+    def steered(self, places: Iterable[Place]) -> Steered:
+        """What was written down of these places last, and what is known of routers."""
         counted = self.survey.asker.traffic
         return Steered(
-            vips=tuple(
-                vip_status(place, endpoint, self._expected.targets[place[1]].port, last_round, self.hashing(place))
-                for place, last_round in places
-                if (endpoint := self.known.get(place)) is not None and endpoint.map.basis
-            ),
+            vips=tuple(self._published[place] for place in places if place in self._published),
             trust=tuple(
                 TrustStatus(
                     router=router,

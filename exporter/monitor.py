@@ -77,9 +77,7 @@ class Monitor:
     def status(self) -> Status:
         """The immutable snapshot that everything published comes from."""
         steered = self.endpoints.steered(
-            (job.place, self.board.last_round(job.place))
-            for job in self._all_jobs()
-            if job.evidence is None or job.evidence.hops
+            job.place for job in self._all_jobs() if job.evidence is None or job.evidence.hops
         )
         found = self.board.status(self._expected, self.feeds, self.views, steered, self._outside.now())
         return self.direct_steering.onto(found)
@@ -138,9 +136,13 @@ class Monitor:
             self.board.round_ended(self._outside.now())
             self._judge(name)
 
-    async def learn(self, seconds: float) -> None:
-        """Go on finding out which flows take which next hops, for at most so long."""
-        await self.endpoints.learn(self._all_jobs(), seconds)
+    async def learn(self, seconds: float, *, publish: bool = False) -> None:
+        """Go on finding out which flows take which next hops; `publish` it at once, and not by the next round."""
+        jobs = self._all_jobs()
+        await self.endpoints.learn(jobs, seconds)
+        for job in jobs if publish else ():
+            if job.place in self.endpoints.known and job.evidence is not None and job.evidence.hops:
+                self.endpoints.publish(job.place, self.board.last_round(job.place))
 
     async def go_straight(self) -> None:
         """Probe past the routers what they do not forward to, where that is configured."""
@@ -283,6 +285,7 @@ class Monitor:
             self.endpoints.record(place, finished)
         prober = self.config.modules[self._targets[place[1]].module].prober
         self.board.commit(place, finished, prober, self._expected.nodes, confirmed=confirmed)
+        self.endpoints.publish(place, self.board.last_round(place))
 
     def _judge(self, name: str) -> None:
         target = self._expected.targets.get(name)

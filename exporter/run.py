@@ -126,9 +126,13 @@ class Run:
         return frozenset(sent.meant for sent in self.sent if sent.meant is not None) - good
 
     def doubted(self, results: Mapping[str, PathResult]) -> dict[str, list[Sent]]:
-        """By path: probes by which it fails, or works after it failed, that did not say themselves where they went."""
-        wanted = {via: found.success for via, found in results.items()}
-        wanted = {via: good for via, good in wanted.items() if not good or via in self._failing_before}
+        """By path: probes by which it fails, or works though it failed, that did not say themselves where they went.
+
+        What failed and works a second later may go elsewhere by then: Linux skips a next hop of a nexthop group
+        while the router gets no answer from it (net/ipv4/nexthop.c, nexthop_is_good_nh), though the FIB lists it.
+        """
+        failed = {sent.meant for sent in self.sent if not sent.outcome.success} | self._failing_before
+        wanted = {via: found.success for via, found in results.items() if not found.success or via in failed}
         found: dict[str, list[Sent]] = {}
         for sent in self.sent:
             via = sent.meant

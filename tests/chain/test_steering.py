@@ -172,7 +172,8 @@ def test_broken_before_anything_was_learned(lab: Lab, fault: str, *, raw: bool, 
     commands.break_(fault, "leviathan3", name=lab.name)
     look = lab.look(raw=raw, identity=identity)
     assert look.blamed() <= {"leviathan3"}, look.paths
-    assert look.of("web")["leviathan3"] == fault
+    # Linux puts no flow on a next hop from which it gets no answer, though the FIB lists it.
+    assert look.of("web")["leviathan3"] in ((fault, "unverified") if fault == "node_down" else (fault,))
     assert look.of("web-v6")["leviathan3"] in (fault, "unverified")
 
 

@@ -53,7 +53,8 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     async def look(_: Monitor) -> None:
         return
 
-    async def learn(_: Monitor, seconds: float) -> None:
+    async def learn(_: Monitor, seconds: float, *, publish: bool = False) -> None:
+        assert publish
         case["learned"] = seconds
 
     def status(_: Monitor) -> Status:

@@ -175,3 +175,28 @@ async def test_an_unevenness_that_could_be_chance_is_no_proof_of_a_spread() -> N
     for source in probing.endpoint.traced.fresh(35, 0.0):
         probing.endpoint.sightings.connection(source, 33434, VIAS[0])
     assert probing.endpoint.spread() is None
+
+
+@pytest.mark.parametrize("traces", [True, False])
+async def test_what_fails_and_then_works_may_go_elsewhere_by_then(*, traces: bool) -> None:
+    """A router gives up on a dead next hop between two probes, and its FIB still lists it."""
+
+    class GivesUp(Network):
+        async def pause(self, seconds: float) -> None:
+            await super().pause(seconds)
+            self.given_up = True
+
+        given_up = False
+
+        def way(self, source: Source, salt: str = "") -> str:
+            way = super().way(source, salt)
+            return VIAS[0] if self.given_up and way == VIAS[2] else way
+
+    for seed in SEEDS:
+        network = GivesUp(VIAS, {VIAS[2]: Failure.TIMEOUT}, identity=False, seed=seed)
+        probing = Probing(network, proven=True, traces=traces)
+        done = await probing.round()
+        assert VIAS[2] not in done.results
+        assert done.no_flow[VIAS[2]] == MOVED
+        done = await probing.round()
+        assert set(done.results) == set(VIAS[:2])
