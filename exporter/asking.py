@@ -78,24 +78,30 @@ class Asker:
     def can_trace(self, subject: Subject) -> bool:
         return self._outside.scout.can_trace(family_of(subject.vip))
 
-    async def segment(self, subject: Subject, source: Source, port: int, hops: int, deadline: float) -> HopAnswer:
+    async def segment(
+        self, subject: Subject, source: Source, port: int, hops: int, deadline: float, via: str | None = None
+    ) -> HopAnswer:
         """One packet of a flow to a port of the VIP; LOCAL if it could not be sent before the deadline.
 
-        Until it is answered, the flow counts as one that stays without an answer.
+        `via` is the next hop that should have to answer, None where any may. Until it is answered, the flow counts
+        as one that stays without an answer.
         """
-        seen = partial(subject.endpoint.sightings.segment, source, port, None)
-        return await self._ask(subject, "segment", self._outside.scout.segment, source, port, hops, deadline, seen)
+        sent = partial(subject.endpoint.sightings.segment, source, port, None)
+        send = self._outside.scout.segment
+        vias = subject.vias if via is None else (via,)
+        return await self._ask(subject, "segment", send, source, port, hops, deadline, sent, vias)
 
     async def knock(self, subject: Subject, source: Source, port: int, hops: int, deadline: float) -> HopAnswer:
         """An attempt to connect to a port that no service uses; as `segment`."""
-        seen = partial(subject.endpoint.sightings.connection, source, port, None)
-        return await self._ask(subject, "knock", self._outside.scout.knock, source, port, hops, deadline, seen)
+        sent = partial(subject.endpoint.sightings.connection, source, port, None)
+        send = self._outside.scout.knock
+        return await self._ask(subject, "knock", send, source, port, hops, deadline, sent, subject.vias)
 
     async def either(self, subject: Subject, source: Source, port: int, hops: int, deadline: float) -> HopAnswer:
         """Whichever of both this process may send, to whatever distance: nothing is concluded from silence."""
         scout = self._outside.scout
         kind, send = ("segment", scout.segment) if self.can_trace(subject) else ("knock", scout.knock)
-        return await self._ask(subject, kind, send, source, port, hops, deadline, lambda: None)
+        return await self._ask(subject, kind, send, source, port, hops, deadline, lambda: None, subject.vias)
 
     def via_of(self, subject: Subject, answer: HopAnswer) -> str | None:
         """The next hop that answered; one that the FIB does not hold is noted."""
@@ -150,13 +156,14 @@ class Asker:
         hops: int,
         deadline: float,
         sent: Callable[[], None],
+        vias: Iterable[str],
     ) -> HopAnswer:
         """Send as soon as every node that may have to answer may send one more ICMP error."""
         address = subject.senses.address_of(source)
         if address is None:
             return HopAnswer(Seen.LOCAL, None, "no route to the VIP")
         budget = self._budgets[family_of(subject.vip)]
-        keys = [(address, via) for via in subject.vias]
+        keys = [(address, via) for via in vias]
         while (wait := budget.wait(keys, self._outside.now())) > 0:
             if self._outside.now() + wait > deadline:
                 return HopAnswer(Seen.LOCAL, None, "no time left to ask")

@@ -63,6 +63,8 @@ class Board:
         self._durations: dict[tuple[str, str], list[int]] = {}
         self._duration_sums: dict[tuple[str, str], float] = {}
         self._answered: set[str] = set()  # nodes that have answered a direct check before
+        self._lost: dict[str, float] = {}  # those that do not any more, since when
+        self._checked_at = float("-inf")
         self._last_round: float | None = None
 
     def commit(self, place: _Place, finished: Round, prober: str, nodes: Collection[str], *, confirmed: bool) -> None:
@@ -107,10 +109,13 @@ class Board:
         held = self._held.get(place)
         return (0, 0) if held is None else (held.probes, len(held.results))
 
-    def checked(self, direct: Mapping[str, bool | None]) -> None:
-        """Take over the nodes' direct checks."""
+    def checked(self, direct: Mapping[str, bool | None], began: float) -> None:
+        """Take over the nodes' direct checks, which began at a time."""
         self.direct = direct
+        self._checked_at = began
         self._answered |= {name for name, alive in direct.items() if alive}
+        gone = {name for name, alive in direct.items() if alive is False and name in self._answered}
+        self._lost = {name: self._lost.get(name, began) for name in gone}
 
     def keep(self, places: Collection[_Place], expected: Expected) -> None:
         """Drop everything that is not expected any more, so that its series disappear."""
@@ -121,6 +126,7 @@ class Board:
         self._durations = {key: value for key, value in self._durations.items() if key[0] in expected.nodes}
         self.direct = {name: alive for name, alive in self.direct.items() if name in expected.nodes}
         self._answered &= set(expected.nodes)
+        self._lost = {name: since for name, since in self._lost.items() if name in expected.nodes}
 
     def exercise(self, place: _Place, oldest: float, *, blind: bool) -> Exercise:
         """The results of an endpoint that are not older than `oldest` (seconds since the epoch).
@@ -146,8 +152,7 @@ class Board:
         """Conclude on one target and note what changed."""
         self._note_working(target, standpoints)
         before = self._targets.get(target.name)
-        lost = frozenset(name for name in self._answered if self.direct.get(name) is False)
-        around = Surroundings(self.direct, self._working, lost)
+        around = Surroundings(self.direct, self._working, self._lost, self._checked_at)
         status = conclude(expected, target, standpoints, around, now, before, dns_success)
         self._targets[target.name] = status
         self._note_events(before, status, now)

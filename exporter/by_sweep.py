@@ -35,6 +35,7 @@ async def go(endpoint: Endpoint, run: Run) -> Round:
     kinds = Counter(sent.outcome.failure for sent in failed)
     common = kinds.most_common(1)[0][0] if kinds else None
     run.sweep = Sweep(
+        began=run.started,
         at=run.senses.now(),
         sent=len(run.sent),
         failed=len(failed),

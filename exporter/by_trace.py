@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from exporter.endpoint import Endpoint
 
 _WITNESSES = 2  # flows of each path that works, traced anew beside those that fail
+_UNSETTLED = 60.0  # seconds after a change of next hops in which single flows may still move
 _MOST_TRACED = 16  # flows traced anew in one round
 _UNVOUCHED = "no trace shows any more that the flows which were probed take it"
 
@@ -50,24 +51,33 @@ async def _confirmed(
     """Before a path is called down, or works again, trace its flows anew, and some of others: have they moved?
 
     The node of a broken path may answer no trace at all, so it is enough that the flows of others are where
-    they were: what moves flows moves those of every path.
+    they were: what moves flows moves those of every path. Not so while a change of next hops is young: a
+    resilient hash moves flows one by one then, so each flow that works must be seen where it should be.
     """
     doubted = run.doubted(results)
+    young = run.started - run.map.changed_at < _UNSETTLED
+    if young:
+        for sent in run.sent:
+            if sent.meant in results and sent.named is None and sent.outcome.success:
+                doubted.setdefault(str(sent.meant), []).append(sent)
     believed = {sent.source: via for via, flows in doubted.items() for sent in flows}
     if not believed:
         return results
     for via in run.vias:
         if via not in doubted:
             believed |= dict.fromkeys(run.map.sources(via)[:_WITNESSES], via)
-    seen = await run.senses.trace(list(believed)[:_MOST_TRACED])
+    seen = await run.senses.trace(list(believed)[: max(_MOST_TRACED, len(run.vias))])
     if any(seen[source] != believed[source] for source in seen):
         endpoint.begin_anew()
         run.no_flow |= dict.fromkeys(doubted, MOVED)
-    elif seen:
+        return {via: found for via, found in results.items() if via not in doubted}
+    if seen:
         trust.vouched_at = run.senses.now()
-        return results
-    elif trust.vouched_at >= run.started:
-        return results
-    else:
-        run.no_flow |= dict.fromkeys(doubted, _UNVOUCHED)
-    return {via: found for via, found in results.items() if via not in doubted}
+    vouched = trust.vouched_at >= run.started
+    unsure = {
+        via
+        for via in doubted
+        if not vouched or (young and results[via].success and via not in {seen[source] for source in seen})
+    }
+    run.no_flow |= dict.fromkeys(unsure, _UNVOUCHED)
+    return {via: found for via, found in results.items() if via not in unsure}

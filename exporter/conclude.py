@@ -39,12 +39,14 @@ class Standpoint:
 class Surroundings:
     """What lies beside a target: direct checks by node, and by node the targets that work through it.
 
-    `lost` are the nodes that answered direct checks and do not any more.
+    `lost` are the nodes that answered direct checks and do not any more, with the time of the first check since
+    that they did not answer; `checked_at` is that of the last check.
     """
 
     direct: Mapping[str, bool | None]
     working: Mapping[str, frozenset[str]]
-    lost: frozenset[str] = frozenset()
+    lost: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    checked_at: float = float("inf")
 
 
 def conclude(
@@ -110,7 +112,7 @@ def _facts(
             no_flow=_no_flow(standpoint, exercise, name),
             crossed=standpoint.crossed,
             sweep=exercise.sweep,
-            direct_lost=name in around.lost or _unresolved(standpoint.view, own),
+            direct_lost=_silent_throughout(name, exercise.sweep, around) or _unresolved(standpoint.view, own),
         )
     hops = evidence.hops if evidence is not None and standpoint.trouble is None else None
     for hop in hops or ():
@@ -124,6 +126,12 @@ def _facts(
                 result=exercise.results.get(hop.via),
                 crossed=standpoint.crossed,
             )
+
+
+def _silent_throughout(node: str, sweep: Sweep | None, around: Surroundings) -> bool:
+    """A node that answered before was silent before the sweep began and after it ended."""
+    since = around.lost.get(node)
+    return since is not None and sweep is not None and since <= sweep.began and around.checked_at >= sweep.at
 
 
 def _unresolved(view: RouterView | None, evidence: Evidence | None) -> bool:

@@ -28,7 +28,7 @@ from routers.model import OracleFlow, canonical, family_of
 MAX_PROBES_AT_ONCE = 512
 _LEARNING_SECONDS = 5.0  # that a round waits for flows of next hops that are new
 ENOUGH_TO_BEGIN = 2  # flows of each next hop, with which a first round can be made
-_SPOT_CHECKED = 64  # flows
+_MOST_ASKED_AGAIN = 1024  # flows of finished rounds in one question to the oracle
 _SCRAMBLED: Mapping[str, str] = {
     HashKind.PER_PACKET: "the router spreads the packets of one flow over its next hops",
     HashKind.RANDOM: "the router puts each connection on a next hop at random",
@@ -49,7 +49,6 @@ class Endpoints:
         self._identified: frozenset[str] = frozenset()  # targets whose answers name their node
         self._slots = asyncio.Semaphore(MAX_PROBES_AT_ONCE)
         self._published: dict[Place, SteeringStatus] = {}
-        self._turn = 0
 
     def configure(
         self, config: Config, feeds: Mapping[str, RouterFeed], expected: Expected, places: Collection[Place]
@@ -179,34 +178,32 @@ class Endpoints:
             ),
         )
 
-    async def spot_check(self, jobs: Sequence[Job], router: str) -> None:
-        """Ask a router's oracle anew about some flows that it was asked about before: has it hashed anew?"""
-        told = [
-            (job, endpoint)
-            for job in jobs
-            if job.place[0] == router
-            and (endpoint := self.known.get(job.place)) is not None
-            and endpoint.method is Method.ORACLE
-            and endpoint.map.basis == _basis(job.evidence)
-        ]
-        each = max(1, _SPOT_CHECKED // max(1, len(told)))
-        self._turn += 1
-        expected: dict[OracleFlow, tuple[Endpoint, str]] = {}
-        senses = [(self._senses(job, endpoint), job, endpoint) for job, endpoint in told[-_SPOT_CHECKED:]]
-        for sense, job, endpoint in senses:
-            known = sorted(endpoint.map.known().items())
-            start = self._turn * each % max(1, len(known))
-            for source, via in known[start : start + each]:
-                flow = sense.oracle_flow(source, job.target.port)
-                if flow is not None:
-                    expected[flow] = (endpoint, via)
+    async def wandered(self, router: str, rounds: Iterable[tuple[Job, Round]]) -> frozenset[tuple[Place, str]]:
+        """Ask a router's oracle once more about the flows of finished rounds: paths whose flows go elsewhere now.
+
+        Then it has hashed anew while its next hops look the same, and everything behind it is learned again.
+        """
+        expected: dict[OracleFlow, tuple[Place, str, EndpointSenses]] = {}
+        for job, finished in rounds:
+            if finished.choice.method is not Method.ORACLE:
+                continue
+            senses = self._senses(job, self.at(job.place))
+            for sent in finished.sent:
+                if sent.meant is not None and sent.named is None and sent.meant in finished.results:
+                    flow = senses.oracle_flow(sent.source, job.target.port)
+                    if flow is not None and len(expected) < _MOST_ASKED_AGAIN:
+                        expected[flow] = (job.place, sent.meant, senses)
+        if not expected:
+            return frozenset()
         answers = await self._feeds[router].ask_oracle(list(expected))
-        hops = {id(endpoint): sense for sense, _, endpoint in senses}
-        for flow, next_hop in answers.items():
-            endpoint, via = expected[flow]
-            if hops[id(endpoint)].via_at(next_hop.address) not in (None, via) and endpoint.method is Method.ORACLE:
-                self.router_was_away(router)
-                return
+        moved = frozenset(
+            (place, via)
+            for flow, (place, via, senses) in expected.items()
+            if flow in answers and senses.via_at(answers[flow].address) != via
+        )
+        if moved:
+            self.router_was_away(router)
+        return moved
 
     def router_was_away(self, router: str) -> None:
         """It may have restarted: with the same next hops it hashes anew."""

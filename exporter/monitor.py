@@ -24,12 +24,12 @@ from exporter.names import Names
 from exporter.outside import Outside
 from exporter.pathmap import Basis
 from exporter.rounds import Round
+from exporter.run import MOVED
 from exporter.senses import Job, Place
 from exporter.status import Status
 from routers.model import Query
 
 _FIRST_LEARNING = 20.0  # seconds, at most, before the first round; mostly it takes less than 5
-_AT_A_TIME = 16  # targets whose flows the oracle is asked about anew after one poll
 _MOST_PENDING = 8  # rounds of one endpoint that wait for the router's next answer
 
 
@@ -49,7 +49,7 @@ class Monitor:
         self._running: dict[str, asyncio.Lock] = {}
         self._expected = Expected({}, {})
         self._seen: dict[Place, tuple[RouterView, VipEvidence]] = {}
-        self._turn = 0
+        self._away: dict[str, float] = {}  # when a router was back that had not answered
         self.configure(config)
 
     def configure(self, config: Config) -> list[RouterFeed]:
@@ -66,7 +66,6 @@ class Monitor:
         }
         self.views = {name: view for name, view in self.views.items() if self.feeds.get(name) is old[name]}
         self._targets = {target.name: target for target in config.targets}
-        self._turn = 0
         self._expect()
         return [feed for name, feed in old.items() if self.feeds.get(name) is not feed]
 
@@ -95,15 +94,19 @@ class Monitor:
             node_addresses=tuple(self._expected.owners),
         )
         was_away = feed.error is not None
+        wandered: frozenset[tuple[Place, str]] = frozenset()
         fresh = await feed.poll(query)
         if self.feeds.get(name) is not feed:
             return []  # another configuration was taken over meanwhile
         if fresh and was_away:
+            self._away[name] = self._outside.now()
             self.endpoints.router_was_away(name)
         if fresh and feed.snapshot is not None:
             self.views[name] = RouterView.of(feed.snapshot, self._expected)
-            await self.endpoints.spot_check([job for one in self._next_few() for job in self._jobs(one)], name)
-        again = self._settle(name)
+            wandered = await self.endpoints.wandered(name, self._waiting(name))
+            if self.feeds.get(name) is not feed:
+                return []
+        again = self._settle(name, wandered)
         for target in self._expected.targets:
             self._judge(target)
             await asyncio.sleep(0)
@@ -111,12 +114,14 @@ class Monitor:
 
     async def check_nodes(self) -> None:
         """Make every node's direct check."""
+        began = self._outside.now()
         results = await self._outside.check(self._expected.owners, self.config.probing.timeout)
         self.board.checked(
             {
                 name: _any_alive([results[address].alive for address in node.addresses])
                 for name, node in self._expected.nodes.items()
-            }
+            },
+            began,
         )
 
     async def round(self, name: str) -> None:
@@ -134,6 +139,8 @@ class Monitor:
                 else:
                     self._pending.setdefault(job.place, deque(maxlen=_MOST_PENDING)).append(finished)
             self.board.round_ended(self._outside.now())
+            if any(one is not None and one.sweep is not None and one.sweep.failed for one in rounds):
+                await self.check_nodes()  # is a node silent that was so before these flows failed?
             self._judge(name)
 
     async def learn(self, seconds: float, *, publish: bool = False) -> None:
@@ -203,14 +210,6 @@ class Monitor:
         self._seen = {}
         self.board.keep(places, self._expected)
 
-    def _next_few(self) -> list[str]:
-        """Some targets, other ones each time."""
-        names = list(self._targets)
-        chosen, self._turn = names[self._turn : self._turn + _AT_A_TIME], self._turn + _AT_A_TIME
-        if self._turn >= len(names):
-            self._turn = 0
-        return chosen
-
     def _all_jobs(self) -> list[Job]:
         return [job for name in self._targets for job in self._jobs(name)]
 
@@ -235,8 +234,21 @@ class Monitor:
         gateway = self._outside.gateway(vip) if len(self.feeds) > 1 else None
         return crosses(feed.config, len(self.feeds) > 1, gateway, addresses)
 
-    def _settle(self, router: str) -> list[str]:
-        """Commit the rounds that this router's new snapshot confirms; name the targets of the others."""
+    def _waiting(self, router: str) -> list[tuple[Job, Round]]:
+        """The rounds that this router's newest snapshot may confirm."""
+        found: list[tuple[Job, Round]] = []
+        for place, waiting in self._pending.items():
+            if place[0] == router and waiting and place[1] in self._targets:
+                jobs = [job for job in self._jobs(place[1]) if job.place == place and job.evidence is not None]
+                found += [(job, finished) for job in jobs for finished in waiting]
+        return found
+
+    def _settle(self, router: str, wandered: frozenset[tuple[Place, str]]) -> list[str]:
+        """Commit the rounds that this router's new snapshot confirms; name the targets of the others.
+
+        A snapshot of other next hops throws away what was seen before or while it was taken, whatever later ones
+        show. Paths whose flows have `wandered` have no result.
+        """
         again: list[str] = []
         feed = self.feeds[router]
         usable = feed.trouble(self._outside.now()) is None
@@ -246,13 +258,15 @@ class Monitor:
             while waiting and not usable:
                 self._commit(place, waiting.popleft(), confirmed=False)
             basis = self._basis(place) if waiting else None
-            # Without an answer on this VIP its rounds go on waiting.
-            while basis is not None and waiting and waiting[0].ended <= self.views[router].snapshot.taken_at:
-                finished = waiting.popleft()
-                if finished.basis == basis:
-                    self._commit(place, finished, confirmed=True)
-                else:
-                    again.append(place[1])
+            if basis is None:
+                continue  # without an answer on this VIP its rounds go on waiting
+            taken_at, back_at = self.views[router].snapshot.taken_at, self._away.get(router, float("-inf"))
+            if any(one.basis != basis or one.started <= back_at for one in waiting):
+                waiting.clear()
+                again.append(place[1])
+            while waiting and waiting[0].ended <= taken_at:
+                moved = {via for one, via in wandered if one == place}
+                self._commit(place, waiting.popleft().without(moved, MOVED), confirmed=True)
         for place in self.endpoints.known if usable else ():
             hops = self._evidence(place).hops if place[0] == router else None
             if hops is not None:

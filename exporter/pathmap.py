@@ -46,6 +46,7 @@ class PathMap:
         "_last",
         "_vias",
         "basis",
+        "changed_at",
         "learned_at",
         "limit",
         "rehash",
@@ -53,6 +54,7 @@ class PathMap:
 
     def __init__(self, candidates: Callable[[], Iterator[Source]], limit: int) -> None:
         self.basis: Basis = ()
+        self.changed_at = _NEVER  # seconds; when the next hops became these
         self.learned_at = _NEVER
         self.limit = limit
         self.rehash: Rehash | None = None
@@ -74,6 +76,7 @@ class PathMap:
         self._again = list(self._before)
         self.rehash = Rehash(now, 0, 0) if self._before else None
         self.basis = basis
+        self.changed_at = now
         self.forget_all()
         return True
 

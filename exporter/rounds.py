@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from exporter.pathmap import Basis
@@ -54,6 +54,13 @@ class Round:
     memory_checks: tuple[bool, ...] = ()
     segment_checks: tuple[bool, ...] = ()
     sweep: Sweep | None = None
+
+    def without(self, vias: Collection[str], why: str) -> Round:
+        """The same round with nothing to say of some paths."""
+        if not vias:
+            return self
+        kept = {via: found for via, found in self.results.items() if via not in vias}
+        return replace(self, results=kept, no_flow={**self.no_flow, **dict.fromkeys(vias, why)})
 
 
 def result(sent: Sequence[Sent], choice: Choice, now: float) -> PathResult:

@@ -9,7 +9,6 @@ from enum import StrEnum
 
 MIN_COMPARISONS = 8  # a guess over two next hops agrees this often by chance in 1 of 256 cases
 AGREEMENT_THRESHOLD = 0.95
-UNCHECKED_TRACE = 0.9  # confidence in traces that no connection could be held against
 REDEMPTION = 16  # comparisons that agree in a row, of which chance explains 1 in 65,536
 _WINDOW = 64  # comparisons that count
 
@@ -136,7 +135,7 @@ def choose(means: Means, trust: Trust, oracle: Iterable[bool] = (), segments: It
     told, traced = tuple(oracle), tuple(segments)
     ways = (
         (Method.ORACLE, _no_oracle(means, trust, told), trust.oracle.ratio(told) or 0.0),
-        (Method.TRACE, _no_trace(means, trust, traced), trust.segments.ratio(traced) or UNCHECKED_TRACE),
+        (Method.TRACE, _no_trace(means, trust, traced), trust.segments.ratio(traced) or 0.0),
         (Method.IDENTITY, "" if means.has_identity else "the target has no identity", 1.0),
         (Method.SWEEP, "", 0.0),
     )
@@ -171,6 +170,8 @@ def _no_trace(means: Means, trust: Trust, more: tuple[bool, ...]) -> str:
     if trust.segments.disproved(more):
         ratio = trust.segments.ratio(more) or 0.0
         return f"connections took the way of traced packets for only {ratio:.0%} of {compared} flows"
-    if trust.segments.proven(more) or not trust.checkable:
+    if trust.segments.proven(more):
         return ""
+    if not (trust.checkable or means.has_identity):
+        return "no connection could be held against traces"
     return f"traces were compared with {compared} connections, and {MIN_COMPARISONS} are needed"

@@ -119,9 +119,13 @@ class Survey:
         """Count the comparisons that ended before a snapshot which shows the same next hops; drop the others."""
         waiting = []
         for finding in self._findings:
-            if finding.place[0] != router or finding.ended > taken_at:
+            if finding.place[0] != router:
                 waiting.append(finding)
-            elif basis_of(finding.place) == finding.basis:
+            elif (basis := basis_of(finding.place)) not in (None, finding.basis):
+                continue
+            elif basis is None or finding.ended > taken_at:
+                waiting.append(finding)
+            else:
                 finding.trust.oracle.record(finding.oracle)
                 finding.trust.segments.record(finding.segments)
         self._findings = waiting
@@ -304,7 +308,9 @@ class Survey:
         """Trace a flow of the service and note where it went; None if nobody known answered."""
         if reach.hops is None:
             return None
-        answer = await self.asker.segment(subject, source, subject.port, reach.hops, deadline)
+        expected = subject.endpoint.traced.via_of(source)
+        expected = expected if expected in subject.vias else None
+        answer = await self.asker.segment(subject, source, subject.port, reach.hops, deadline, expected)
         if not subject.current or answer.seen is Seen.LOCAL:
             return None
         via = self.asker.via_of(subject, answer)

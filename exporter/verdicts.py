@@ -72,7 +72,8 @@ class Sweep:
     `shares` are those of the next hops in use, by via, `detail` and `failure` those of one failure.
     """
 
-    at: float  # seconds since the epoch
+    began: float  # seconds since the epoch
+    at: float  # when it ended
     sent: int
     failed: int
     low: float

@@ -160,7 +160,7 @@ def build(case: Mapping[str, Any]) -> World:
         direct[node] = None if alive == "unknown" else bool(alive)
     lost = case.get("lost", ())
     only(dict.fromkeys(lost), expected.nodes, "lost")
-    return World(expected, standpoints, Surroundings(direct, working, frozenset(lost)))
+    return World(expected, standpoints, Surroundings(direct, working, dict.fromkeys(lost, NOW - 60)))
 
 
 def _expected(case: Mapping[str, Any]) -> Expected:
@@ -337,6 +337,7 @@ class _Probes:
         only(self._sweep, {"sent", "failed", "coverage"}, "sweep")
         sent, failed = self._sweep["sent"], self._sweep["failed"]
         return Sweep(
+            began=NOW - 5,
             at=NOW,
             sent=sent,
             failed=failed,

@@ -84,6 +84,7 @@ async def test_nobody_is_blamed_while_no_trace_vouches_for_the_flows() -> None:
     network = Network(VIAS, oracle="none", identity=False)
     probing = traced(network)
     await probing.round()
+    network.clock += 120.0
     probing.network = Deaf(VIAS, {"leviathan3": Failure.TIMEOUT}, oracle="none", identity=False, clock=network.clock)
     done = await probing.round()
     assert set(done.results) == {"leviathan1", "leviathan2"}
