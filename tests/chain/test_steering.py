@@ -191,10 +191,9 @@ def test_a_hash_over_addresses() -> None:
         look = lab.look(identity=False)
         for target in WEB:
             assert sorted(look.of(target).values()) == ["ok", "unverified", "unverified", "unverified"], look.paths
-        look = lab.look(identity=False, addresses=True)
-        assert (look.of("web"), look.of("web-v6")) == (all_ok(4), all_ok(4)), look.paths
-        found = lab.paths("web", addresses=True)
+        found = lab.paths("web", identity=False, addresses=True)
         assert found["hash"] == "addresses"
+        assert all(hop["sources"] for hop in found["next_hops"]), "with 30 addresses all four nodes are covered"
         commands.break_("service_down", "leviathan3", name=lab.name)
         look = lab.look(identity=False, addresses=True)
         assert look.blamed() == {"leviathan3"}
@@ -204,27 +203,22 @@ def test_a_hash_over_addresses() -> None:
 def test_a_random_hash() -> None:
     """Packets with a hash of their sender's socket: oracle and traces agree with each other, and both are wrong."""
     with built("steerr", 4, "random") as lab:
+        assert lab.paths("web")["hash"] == "random"
+        commands.break_("blackhole", "leviathan3", name=lab.name)
         look = lab.look(identity=False)
         assert {look.method(target) for target in WEB} == {"sweep"}
         assert {verdict for target in WEB for verdict in look.of(target).values()} == {"unverified"}
         look = lab.look()
         assert {look.method(target) for target in WEB} == {"identity"}
         assert look.blamed() == set()
-        assert lab.paths("web")["hash"] == "random"
-        commands.break_("blackhole", "leviathan3", name=lab.name)
-        for identity in (True, False):
-            look = lab.look(identity=identity)
-            assert look.blamed() == set()
-            assert all(look.of(target)["leviathan3"] == "unverified" for target in WEB)
+        assert all(look.of(target)["leviathan3"] == "unverified" for target in WEB)
 
 
 def test_eight_next_hops_are_learned_by_traces_alone() -> None:
     with built("steer8", 8, transit=True) as lab:
-        look = lab.look(steering="trace", identity=False)
-        assert (look.of("web"), look.of("web-v6")) == (all_ok(8), all_ok(8)), "and the way is one hop longer"
         found = lab.paths("web", steering="trace", identity=False)
         assert found["method"] == "trace"
-        assert all(len(hop["sources"]) >= 2 for hop in found["next_hops"])
+        assert all(len(hop["sources"]) >= 2 for hop in found["next_hops"]), "and the way is one hop longer"
         commands.break_("blackhole", "leviathan5", name=lab.name)
         look = lab.look(steering="trace", identity=False)
         assert look.blamed() == set()
@@ -233,12 +227,9 @@ def test_eight_next_hops_are_learned_by_traces_alone() -> None:
 
 def test_thirty_two_next_hops() -> None:
     with built("steer32", 32) as lab:
-        look = lab.look(identity=False)
-        assert look.of("web") == all_ok(32)
-        assert set(look.of("web-v6").values()) <= {"ok", "unverified"}
-        assert list(look.of("web-v6").values()).count("ok") >= 24
         commands.break_("blackhole", "leviathan7", name=lab.name)
-        look = lab.look()
+        look = lab.look(identity=False)
         assert look.of("web") == but("leviathan7", "blackhole", 32)
         assert look.blamed() == {"leviathan7"}
+        assert list(look.of("web-v6").values()).count("ok") >= 20
         assert look.of("web-v6")["leviathan7"] in ("blackhole", "unverified")
