@@ -31,7 +31,7 @@ async def go(endpoint: Endpoint, run: Run, means: Means, trust: Trust) -> Round:
             vain = endpoint.traced_in_vain
             run.no_flow[via] = f"no trace has found a flow that takes it ({vain} traced flows stayed without an answer)"
     await run.probe_paths(run.vias)
-    if means.has_identity:
+    if means.has_identity and not all(run.map.sources(via) for via in run.vias):
         await search(endpoint, run)
     await run.look_again(trust.segments, run.senses.trace, endpoint.begin_anew)
     oracle_checks = await hold_against(endpoint, run, means, trust)

@@ -49,7 +49,8 @@ class Monitor:
         self._running: dict[str, asyncio.Lock] = {}
         self._expected = Expected({}, {})
         self._seen: dict[Place, tuple[RouterView, VipEvidence]] = {}
-        self._away: dict[str, float] = {}  # when a router was back that had not answered
+        self._silent: set[str] = set()  # routers that did not answer their last poll
+        self._away: dict[str, float] = {}  # when one of them was back
         self.configure(config)
 
     def configure(self, config: Config) -> list[RouterFeed]:
@@ -93,12 +94,14 @@ class Monitor:
             vips=tuple(dict.fromkeys(vip for target in self._expected.targets.values() for vip in target.vips)),
             node_addresses=tuple(self._expected.owners),
         )
-        was_away = feed.error is not None
         wandered: frozenset[tuple[Place, str]] = frozenset()
         fresh = await feed.poll(query)
         if self.feeds.get(name) is not feed:
             return []  # another configuration was taken over meanwhile
-        if fresh and was_away:
+        if not fresh:
+            self._silent.add(name)
+        elif name in self._silent:
+            self._silent.remove(name)
             self._away[name] = self._outside.now()
             self.endpoints.router_was_away(name)
         if fresh and feed.snapshot is not None:
