@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
@@ -53,8 +54,6 @@ class SimulatedScout:
         return await self._ask("segment", flow, hops, seconds)
 
     async def knock(self, flow: Flow, hops: int, seconds: float) -> HopAnswer:
-        if not self._world.knocks:
-            return HopAnswer(Seen.LOCAL, detail="Operation not permitted")
         return await self._ask("knock", flow, hops, seconds)
 
     async def _ask(self, kind: str, flow: Flow, hops: int, seconds: float) -> HopAnswer:
@@ -92,7 +91,7 @@ class SimulatedScout:
             return self._router(packet, hops)
         # A knock is an attempt to connect; a segment is a packet of its own.
         via = network.connection(packet) if kind == "knock" else network.way(packet)
-        if via is None:
+        if via is None or (kind == "knock" and not world.knocks):
             return HopAnswer(Seen.SILENCE)
         node = next((node for node in world.nodes if node.name == via), None)
         target = self._target(packet)
@@ -130,12 +129,13 @@ class SimulatedScout:
 
 
 class SimulatedOutside:
-    """Every probe counts in `sent`."""
+    """Every probe counts in `sent`, and by VIP and port in `to`."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
         self.scout = SimulatedScout(network)
         self.sent = 0
+        self.to: Counter[tuple[str, int]] = Counter()
         self._world = network.world
         self._asked, self._asked_at, self._asked_since = 0, -1.0, 0.0
         self._open: set[_Key] = set()
@@ -198,6 +198,7 @@ class SimulatedOutside:
             await asyncio.sleep(0)
             return Outcome(real, False, failure, f"simulated {failure}", 0.0)
         self.sent += 1
+        self.to[flow.destination, flow.destination_port] += 1
         self.network.happened("probe")
         self._open.add(key)
         try:

@@ -104,9 +104,9 @@ class _Watched(Monitor):
         super().__init__(config_of(world), outside, "simulated")
 
     async def round(self, name: str) -> None:
-        begin, probes = self._play.network.clock(), self._play.outside.sent
+        begin, probes = self._play.network.clock(), self._play.sent_to(name)
         await super().round(name)
-        self._play.round_ended(self, name, begin, probes)
+        self._play.round_ended(self, name, begin, self._play.sent_to(name) - probes)
 
     async def poll(self, name: str) -> list[str]:
         begin = self._play.network.clock()
@@ -157,6 +157,7 @@ class _Play:
 
     def _sum_up(self) -> None:
         played = self._played
+        self.watch.finish()
         played.violations += self.watch.violations
         played.seconds = self.network.clock()
         played.probes, played.segments = self.outside.sent, self.outside.scout.sent
@@ -210,6 +211,11 @@ class _Play:
 
     # What is noted.
 
+    def sent_to(self, name: str) -> int:
+        """How many probes a target got so far."""
+        target = next(one for one in self._world.targets if one.name == name)
+        return self.outside.to[target.vip, target.port]
+
     def _note_exception(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         what = f"{context['message']}: {context.get('exception')!r}"
         self._played.violations.append(Violation("exception", self.network.clock(), what))
@@ -227,7 +233,8 @@ class _Play:
         now = self.network.clock()
         self.watch.rounds.setdefault(name, []).append(Span(begin, now))
         self._played.rounds += 1
-        self._say(f"round of {name} since {begin:.3f}: {self.outside.sent - probes} probes of all targets meanwhile")
+        self._say(f"round of {name} since {begin:.3f}: {probes} probes")
+        self.watch.count_probes(monitor.status(), name, probes, self.outside.scout.sent)
         self._look(monitor.status(), count=False)
 
     def poll_ended(self, monitor: Monitor, name: str, begin: float, again: list[str]) -> None:

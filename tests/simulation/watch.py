@@ -15,6 +15,9 @@ to the last of these, and nothing disturbed the round or the snapshots.
   router did not forward to it.
 - node blame: a node is `unreachable` though one of its paths is up, after a fair look.
 - one verdict: each path has exactly one.
+- greedy: while all paths of a target have long been up and nothing has changed, a round takes more probes than a search
+  for all next hops would, or rounds take on the average more than half again as many as there are paths; or, while that
+  is so of all targets, more packets with a short life are sent than one a second for each node.
 """
 
 from __future__ import annotations
@@ -23,14 +26,23 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from exporter.coverage import flows_needed_for
 from exporter.status import PathStatus, Status
 from exporter.verdicts import Summary, Verdict
 from tests.simulation.network import EPOCH, Network, State, Truth
+from tests.simulation.world import Hashing, Target
 
 _OF_PROBES = frozenset({Verdict.NODE_DOWN, Verdict.SERVICE_DOWN, Verdict.BLACKHOLE})
 _CALM = frozenset({Verdict.OK, Verdict.UNVERIFIED})
 _STALE_AFTER_POLLS = 3  # after as many without an answer the router is unknown
 _QUERY_SECONDS = 10.0
+_SETTLED_SECONDS = 120.0
+_SOME_PROBES = 24  # that compare a method with answers, now and then
+_SOME_MORE = 2  # that look further in every round
+_ENOUGH_ROUNDS = 10
+_MOST_FOR_A_PATH = 1.5
+_MOST_PACKETS = 1.0
+_STEADY = frozenset({Hashing.FIVE_TUPLE, Hashing.RESILIENT, Hashing.GRADUAL})  # where flows can be told apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,8 @@ class Watch:
     whole: bool = False  # the last poll was one of these
     violations: list[Violation] = field(default_factory=list)
     shares: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    settled: dict[str, list[float]] = field(default_factory=dict)  # by target: probes for each path in such rounds
+    calm: list[tuple[float, int]] = field(default_factory=list)  # when all were settled, and packets sent until then
     _told: set[tuple[str, str, str]] = field(default_factory=set)
 
     def look(self, status: Status, *, count: bool = False) -> None:
@@ -94,6 +108,45 @@ class Watch:
         self._look_at_nodes(status, blamed, now)
         self._look_for_one_verdict(seen, now)
 
+    def count_probes(self, status: Status, name: str, probes: int, packets: int) -> None:
+        """Take in how many probes a round of a target has sent, and all packets with a short life until now."""
+        now = self.network.clock()
+        targets = self.network.world.targets
+        if all(self._is_settled(target, now) for target in targets):
+            self.calm.append((now, packets))
+        else:
+            self.calm.clear()
+        target = next(one for one in targets if one.name == name)
+        if not self._is_settled(target, now):
+            return
+        hops = self.network.forwarding.fib.get(target.vip, ())
+        total = sum(weight for _, weight in hops)
+        most = len(hops) + _SOME_PROBES + flows_needed_for([weight / total for _, weight in hops], 0.99)
+        if probes > most:
+            self._tell("greedy", name, "", now, f"{probes} probes in one round over {len(hops)} paths")
+        sweeps = any(path.method in ("sweep", "none") for path in status.paths if path.target == name)
+        if self.network.world.hashing in _STEADY and not sweeps:
+            self.settled.setdefault(name, []).append((probes - _SOME_MORE) / len(hops))
+
+    def _is_settled(self, target: Target, now: float) -> bool:
+        truths = [self.network.truth[target.name, node] for node in target.announcers]
+        since = max(self.network.quiet_since(target.vip), *(truth.since for truth in truths))
+        return now - since >= _SETTLED_SECONDS and all(truth.state is State.UP for truth in truths)
+
+    def finish(self) -> None:
+        """Judge what only the whole can tell."""
+        if len(self.calm) >= _ENOUGH_ROUNDS:
+            (begin, before), (end, after) = self.calm[0], self.calm[-1]
+            rate = (after - before) / (end - begin) / len(self.network.world.nodes)
+            if rate > _MOST_PACKETS:
+                self._tell("greedy", "", "", end, f"{rate:.2f} packets with a short life for each node and second")
+        for name, rounds in self.settled.items():
+            mean = sum(rounds) / len(rounds)
+            if len(rounds) >= _ENOUGH_ROUNDS and mean > _MOST_FOR_A_PATH:
+                self._tell(
+                    "greedy", name, "", self.network.clock(), f"{mean:.2f} probes for a path, {len(rounds)} rounds"
+                )
+
     def _wrongs(self, path: PathStatus, truth: Truth, now: float, *, fair: bool) -> Iterator[tuple[str, str]]:
         if path.verdict is Verdict.OK:
             yield from self._wrong_ok(path, truth, now, fair=fair)
@@ -111,7 +164,7 @@ class Watch:
         began = self._round_of(path)
         if began is not None and began >= truth.since:
             yield "false blame", f"by a round begun at {began:.3f}"
-        elif self._is_ghost(began, truth):
+        elif self._is_ghost(path, truth):
             yield "ghost blame", f"by a round from before it was gone from {truth.gone[0]:.3f} on"
         elif fair:
             yield "stale blame", "after a fair look"
@@ -120,7 +173,7 @@ class Watch:
 
     def _wrong_ok(self, path: PathStatus, truth: Truth, now: float, *, fair: bool) -> Iterator[tuple[str, str]]:
         began = self._round_of(path)
-        if truth.state in (State.BROKEN, State.UP) and self._is_ghost(began, truth):
+        if truth.state in (State.BROKEN, State.UP) and self._is_ghost(path, truth):
             yield "ghost ok", f"by a round from before it was gone from {truth.gone[0]:.3f} on"
         elif truth.state is State.BROKEN:
             if began is not None and began >= truth.since:
@@ -132,12 +185,12 @@ class Watch:
         elif truth.state in (State.ABSENT, State.UNSOUND) and self._snapshot_since(truth.since):
             yield "absent ok", f"by a snapshot begun at {self.answered[-1].begin:.3f}"
 
-    def _is_ghost(self, began: float | None, truth: Truth) -> bool:
+    def _is_ghost(self, path: PathStatus, truth: Truth) -> bool:
         """Whether a snapshot showed that the path was gone after the round by which it is judged."""
-        left, came = truth.gone
-        if began is None or began >= left:
+        if path.result is None:
             return False
-        return any(left < poll.begin and poll.end < came for poll in self.answered)
+        (left, came), at = truth.gone, path.result.at - EPOCH
+        return any(max(left, at) < poll.begin and poll.end < came for poll in self.answered)
 
     def _round_of(self, path: PathStatus) -> float | None:
         """When the round began by which the path is judged; None if the status does not tell."""
@@ -150,8 +203,10 @@ class Watch:
         return bool(self.answered) and self.answered[-1].begin > moment
 
     def _router_tells(self, now: float) -> bool:
-        """Whether the last answer is young and was whole."""
-        return self.whole and now - self.answered[-1].begin < self._young()
+        """Whether the last answer is young and was whole, and nothing has happened to answers since."""
+        if not self.whole or self.network.disturbed > self.answered[-1].begin:
+            return False
+        return now - self.answered[-1].begin < self._young()
 
     def _had_fair_look(self, path: PathStatus, truth: Truth) -> bool:
         quiet = self.network.quiet_since(path.vip)

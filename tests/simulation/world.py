@@ -94,7 +94,7 @@ class World:
     oracle: Oracle = Oracle.HONEST
     platform: str = "frr"
     traces: bool = False
-    knocks: bool = False
+    knocks: bool = False  # no packet filter drops what goes to ports of no service
     upstream: int = 0  # routers before the one that is asked
     silent_hops: tuple[int, ...] = ()  # distances at which a router sends no ICMP
     loops_beyond: bool = False  # a node sends back what outlives it, so that the router answers for it
