@@ -24,6 +24,9 @@ async def go(endpoint: Endpoint, run: Run, means: Means, trust: Trust) -> Round:
     await run.look_again(endpoint.memory, None, endpoint.begin_anew)
     await search(endpoint, run)
     await _check_memory(endpoint, run)
+    # Where a path answers and fails by turns, its flows may well go elsewhere by turns, where nobody answers.
+    answering = {sent.named for sent in run.sent if sent.named is not None}
+    run.checks += [False for sent in run.sent if sent.named is None and sent.meant in answering]
     keeps = endpoint.memory.proven(run.checks)
     if not keeps:
         for via in run.vias:
