@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from exporter.config import Router
 from exporter.feed import RouterFeed
@@ -153,9 +154,11 @@ class SimulatedFeed(RouterFeed):
             lies = lies or share(self._world.seed, "lie", flow) >= 5 / 12
         if oracle is Oracle.MOSTLY:
             lies = lies or share(self._world.seed, "lie", flow) >= 0.97
-        packet = Packet(flow.source, flow.source_port, flow.destination, flow.destination_port, "oracle", 0.0)
+        packet = Packet(
+            flow.source, flow.source_port, flow.destination, flow.destination_port, "oracle", network.clock()
+        )
         if lies:
-            packet = Packet(f"not {flow.source}", -flow.source_port, flow.destination, 0, "oracle", network.clock())
+            packet = replace(packet, source=f"not {flow.source}")
         return network.forwarding.way(packet)
 
     def _sessions(self) -> tuple[Session, ...]:

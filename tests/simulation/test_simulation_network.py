@@ -301,6 +301,26 @@ def test_oracles(oracle: Oracle, right: int) -> None:
     assert within(world(oracle=oracle), ask) == pytest.approx(right, abs=25)
 
 
+def test_an_honest_oracle_tells_of_flows_that_are_just_moving() -> None:
+    made = world(Fault(Kind.WITHDRAW, 0.0, 10.0, "n02"), hashing=Hashing.GRADUAL)
+
+    async def ask(outside: SimulatedOutside) -> set[str]:
+        feed, seen = feed_of(outside), set()
+        names = {f"10.0.0.{number}": f"n{number:02}" for number in range(1, 4)}
+        for moment in range(8, 48, 5):
+            await asyncio.sleep(moment - outside.network.clock())
+            for port in range(20000, 20100):
+                flow = OracleFlow(LOCAL[4], port, VIP, 80)
+                told = outside.network.way(packet(port, moment=outside.network.clock()))
+                seen.add(f"{told}")
+                answer = (await feed.ask_oracle([flow]))[flow].address or ""
+                now = outside.network.way(packet(port, moment=outside.network.clock()))
+                assert names[answer] in (told, now)
+        return seen
+
+    assert within(made, ask) == set(ALL)
+
+
 def test_the_truth_about_paths() -> None:
     made, clock = network(
         Fault(Kind.BLACKHOLE, 10.0, 20.0, "n01", "t1"),
