@@ -39,6 +39,8 @@ async def go(endpoint: Endpoint, run: Run, means: Means, trust: Trust) -> Round:
         oracle_checks = await hold_against(endpoint, run, means, trust)
     results = run.results(believed=keeps)
     traced = [(endpoint.traced.via_of(source), via) for source, via in run.answers().items()]
+    if len(answering) == 1:
+        traced = []  # where one node alone answers, every comparison agrees
     return run.round(
         results,
         oracle_checks=oracle_checks,

@@ -48,7 +48,7 @@ async def go(endpoint: Endpoint, run: Run, means: Means, trust: Trust) -> Round:
 async def _confirmed(
     endpoint: Endpoint, run: Run, trust: Trust, results: dict[str, PathResult]
 ) -> dict[str, PathResult]:
-    """Before a path is called down, or works again, trace its flows anew, and some of others: have they moved?
+    """Trace the flows of this round anew, and some others before a path is called down: have they moved?
 
     The node of a broken path may answer no trace at all, so it is enough that the flows of others are where
     they were: what moves flows moves those of every path. Not so while a change of next hops is young: a
@@ -56,21 +56,23 @@ async def _confirmed(
     """
     doubted = run.doubted(results)
     young = run.started - run.map.changed_at < _UNSETTLED
-    if young:
-        for sent in run.sent:
-            if sent.meant in results and sent.named is None and sent.outcome.success:
-                doubted.setdefault(str(sent.meant), []).append(sent)
     believed = {sent.source: via for via, flows in doubted.items() for sent in flows}
+    for sent in run.sent:
+        if sent.meant in results and sent.named is None and sent.outcome.success:
+            believed[sent.source] = str(sent.meant)
+            if young:
+                doubted.setdefault(str(sent.meant), []).append(sent)
     if not believed:
         return results
-    for via in run.vias:
-        if via not in doubted:
-            believed |= dict.fromkeys(run.map.sources(via)[:_WITNESSES], via)
+    if not young and doubted:
+        for via in run.vias:
+            if via not in doubted:
+                believed |= dict.fromkeys(run.map.sources(via)[:_WITNESSES], via)
     seen = await run.senses.trace(list(believed)[: max(_MOST_TRACED, len(run.vias))])
     if any(seen[source] != believed[source] for source in seen):
         endpoint.begin_anew()
-        run.no_flow |= dict.fromkeys(doubted, MOVED)
-        return {via: found for via, found in results.items() if via not in doubted}
+        run.no_flow |= dict.fromkeys(results, MOVED)
+        return {}
     if seen:
         trust.vouched_at = run.senses.now()
     vouched = trust.vouched_at >= run.started

@@ -211,6 +211,8 @@ class Survey:
         if self.asker.can_trace(subject) and (not right or subject.wanted == "trace"):
             traced = await self.asker.segment_all(subject, list(seen), port, reach.hops or 1, deadline)
             segments = [seen[source] == via for source, via in traced.items()]
+            if len({*seen.values(), *traced.values()}) == 1 and not len(sources) == len(seen) == len(traced):
+                segments = []  # where one next hop alone answers, every comparison agrees
             right = bool(segments) and all(segments)
         if not right:
             # Do connections keep their way at all?
