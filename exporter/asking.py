@@ -180,7 +180,10 @@ class Asker:
                 budget.silent(ticket, now)
             else:
                 via = subject.senses.via_at(answer.address)
-                budget.answered(ticket, None if via is None else (address, via), now)
+                key = None if via is None else (address, via)
+                budget.answered(ticket, key, now)
+                if key is not None and key not in keys:  # another one answered than should have
+                    budget.answered(budget.reserve([key], now), key, now)
         if answer.seen is not Seen.LOCAL:
             self.traffic[kind].sent += 1
             self.traffic[kind].answered += answer.seen is not Seen.SILENCE

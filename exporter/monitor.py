@@ -264,7 +264,7 @@ class Monitor:
             if basis is None:
                 continue  # without an answer on this VIP its rounds go on waiting
             taken_at, back_at = self.views[router].snapshot.taken_at, self._away.get(router, float("-inf"))
-            if any(one.basis != basis or one.started <= back_at for one in waiting):
+            if any(one.basis != basis or one.started < back_at for one in waiting):
                 waiting.clear()
                 again.append(place[1])
             while waiting and waiting[0].ended <= taken_at:

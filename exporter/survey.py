@@ -46,6 +46,7 @@ class Reach:
     knock_port: int | None = None
     experimented_at: float = float("-inf")
     knocks_in_vain: int = 0
+    in_a_row: int = 0  # experiments since the last pause
     turn: int = -1  # of the endpoints, which take turns with experiments
 
 
@@ -179,11 +180,14 @@ class Survey:
                 return
 
     async def _compare(self, subject: Subject, reach: Reach, deadline: float) -> None:
-        """Experiment now and then, and on and on while nothing is decided."""
+        """Experiment now and then, a few times more while nothing is decided."""
         due = self._outside.now() - reach.experimented_at > _EXPERIMENT_EVERY
-        for _ in range(_EXPERIMENTS):
-            if self._outside.now() >= deadline or not (due or self._undecided(subject, reach)):
+        if due:
+            reach.in_a_row = 0
+        while reach.in_a_row < _EXPERIMENTS and self._outside.now() < deadline:
+            if not (due or self._undecided(subject, reach)):
                 return
+            reach.in_a_row += 1
             await self._experiment(subject, reach, deadline)
             due = False
 
