@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -233,3 +234,17 @@ def test_thirty_two_next_hops() -> None:
         assert look.blamed() == {"leviathan7"}
         assert list(look.of("web-v6").values()).count("ok") >= 20
         assert look.of("web-v6")["leviathan7"] in ("blackhole", "unverified")
+
+
+def test_a_next_hop_goes_while_flows_are_learned(lab: Lab) -> None:
+    """What was learned of other next hops counts for nothing: nobody is blamed, and what is lost is named."""
+    config = lab.config(steering="trace", identity=False)
+    argv = [sys.executable, "-m", "exporter", "check", f"--config.file={config}", "--output=json"]
+    command = commands.prober_command(lab.name, argv)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as checking:
+        time.sleep(2.5)  # it has asked the router by now, and learns
+        commands.break_("neighbor_missing", "leviathan2", name=lab.name)
+        text, _ = checking.communicate(timeout=90)
+    look = Look(json.loads(text)["paths"])
+    assert look.blamed() <= {"leviathan2"}
+    assert look.of("web")["leviathan2"] in ("neighbor_missing", "unverified"), look.paths

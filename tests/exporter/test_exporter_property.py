@@ -170,3 +170,37 @@ def test_summaries(verdicts: list[Verdict]) -> None:
         assert summarize(verdicts) is Summary.OK
     else:
         assert summarize(verdicts) is Summary.DEGRADED
+
+
+@st.composite
+def sweeps(draw: st.DrawFn) -> dict[str, Any]:
+    """Three next hops, flows of unknown way, and what direct checks say."""
+    sent = draw(st.integers(1, 200))
+    nodes = ["leviathan1", "leviathan2", "leviathan3"]
+    return {
+        "sweep": {
+            "sent": sent,
+            "failed": draw(st.integers(0, sent)),
+            "coverage": draw(st.sampled_from([0.0, 0.5, 0.99, 0.9999999])),
+        },
+        "direct": {node: draw(st.sampled_from([True, False, "unknown"])) for node in nodes},
+        "lost": [node for node in nodes if draw(st.booleans())],
+    }
+
+
+@given(sweeps())
+@settings(deadline=None)
+def test_what_a_sweep_infers(case: dict[str, Any]) -> None:
+    """Never ok; and nobody is named who answers directly, unless every flow failed and every next hop was met."""
+    sweep = case["sweep"]
+    everything = sweep["failed"] == sweep["sent"] and sweep["coverage"] > 0.999999
+    for path in concluded(build(case)):
+        assert path.verdict in (Verdict.UNVERIFIED, Verdict.NODE_DOWN, Verdict.SERVICE_DOWN)
+        assert (path.verdict is Verdict.UNVERIFIED) is ("inferred, not observed" not in path.reason)
+        if everything:
+            assert path.verdict is not Verdict.UNVERIFIED
+        elif path.verdict is not Verdict.UNVERIFIED:
+            assert path.verdict is Verdict.NODE_DOWN
+            assert case["direct"][path.node] is False
+            assert path.node in case["lost"]
+            assert sweep["failed"]
