@@ -234,8 +234,9 @@ class _Play:
         self.watch.rounds.setdefault(name, []).append(Span(begin, now))
         self._played.rounds += 1
         self._say(f"round of {name} since {begin:.3f}: {probes} probes")
-        self.watch.count_probes(monitor.status(), name, probes, self.outside.scout.sent)
-        self._look(monitor.status(), count=False)
+        status = monitor.status()
+        self.watch.count_probes(status, name, probes, self.outside.scout.sent)
+        self._look(status, count=False)
 
     def poll_ended(self, monitor: Monitor, name: str, begin: float, again: list[str]) -> None:
         now = self.network.clock()

@@ -10,6 +10,8 @@ from enum import StrEnum
 from tests.simulation.faults import Fault, draw_faults
 
 ROUNDS = 40  # of each target
+FEW_ROUNDS = 20  # where there are many next hops
+MANY = 16
 
 
 class Hashing(StrEnum):
@@ -198,6 +200,7 @@ def draw(seed: int) -> World:
         poll_interval=rng.choices([15.0, 5.0, 30.0], [8, 1, 1])[0],
         query_seconds=rng.choice([0.02, 0.2, 1.5]),
         slow=rng.random() < 0.1,
+        rounds=ROUNDS if count <= MANY else FEW_ROUNDS,
         served=tuple(sorted(rng.sample(range(33434, 33440), rng.randint(1, 6)))) if rng.random() < 0.1 else (),
     )
     faults = draw_faults(
@@ -208,7 +211,7 @@ def draw(seed: int) -> World:
 
 def _next_hops(rng: random.Random) -> int:
     low, high = rng.choices(
-        [(1, 1), (2, 2), (3, 3), (4, 4), (5, 8), (9, 16), (17, 32), (33, 64)], [8, 20, 25, 12, 20, 9, 4, 2]
+        [(1, 1), (2, 2), (3, 3), (4, 4), (5, 8), (9, 16), (17, 32), (33, 64)], [8, 21, 26, 13, 20, 8, 3, 1]
     )[0]
     return rng.randint(low, high)
 
@@ -230,7 +233,7 @@ def _targets(rng: random.Random, nodes: Sequence[Node], families: Sequence[int])
     names = [node.name for node in nodes]
     identities = rng.choice([0.0, 0.5, 1.0])
     targets: list[Target] = []
-    for number in range(1, rng.choices([1, 2, 3], [5, 3, 2] if len(nodes) <= 16 else [4, 1, 0])[0] + 1):
+    for number in range(1, rng.choices([1, 2, 3], [5, 3, 2] if len(nodes) <= MANY else [4, 1, 0])[0] + 1):
         family = rng.choice(families)
         announcers = names
         if len(names) > 1 and rng.random() < 0.25:
