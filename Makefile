@@ -16,7 +16,7 @@ help:
 	@echo "make test    everything that has to hold: lint, types, all tests, the rehearsal network included"
 	@echo "make unit    the tests that need no rehearsal network: seconds"
 	@echo "make lint    ruff and mypy"
-	@echo "make simulate  tens of thousands of rounds on simulated networks; ARGS='--seeds 1-4000' for more"
+	@echo "make simulate  more rounds on simulated networks; ARGS='--seeds 1-4000' for more yet"
 	@echo "make bench   how long 10,000 paths take to judge and publish"
 	@echo "make clean   remove what these commands have made in this directory"
 	@echo
@@ -32,14 +32,7 @@ demo:
 test: lint
 	@sh tools/packages.sh need $(LAB) $(FRR)
 	@echo "all tests; those on the rehearsal network take minutes"
-ifeq ($(ARGS),)
-	@# The simulation waits for nothing and the rehearsal network mostly waits, so they run beside each other.
-	@$(PYTHON) -m pytest -q tests/simulation > .simulation.log 2>&1 & simulation=$$!; \
-	    $(PYTHON) -m pytest --ignore=tests/simulation; status=$$?; \
-	    wait $$simulation || status=1; echo "tests/simulation:"; tail -n 40 .simulation.log; exit $$status
-else
 	@$(PYTHON) -m pytest $(ARGS)
-endif
 
 .PHONY: simulate
 simulate: development

@@ -134,12 +134,10 @@ def test_without_raw_sockets(lab: Lab) -> None:
     assert "0 failed" in look.paths[-1]["reason"]
 
 
-@pytest.mark.parametrize("steering", ["trace", "identity", "sweep"])
-def test_a_method_that_is_asked_for(lab: Lab, steering: str) -> None:
-    look = lab.look(steering=steering)
-    assert {look.method(target) for target in WEB} == {steering}
-    verdict = "unverified" if steering == "sweep" else "ok"
-    assert {verdict for target in WEB for verdict in look.of(target).values()} == {verdict}
+def test_a_method_that_is_asked_for(lab: Lab) -> None:
+    look = lab.look(steering="trace")
+    assert {look.method(target) for target in WEB} == {"trace"}
+    assert {verdict for target in WEB for verdict in look.of(target).values()} == {"ok"}
 
 
 def test_a_node_that_sends_no_icmp(lab: Lab) -> None:
