@@ -103,7 +103,7 @@ def config_of(name: str, transport: str) -> Path:
 
 
 def wait_until_ready(found: Rehearsal, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, f"the exporter ended with {process.returncode}"
         try:
