@@ -31,8 +31,8 @@ demo:
 .PHONY: test
 test: lint
 	@sh tools/packages.sh need $(LAB) $(FRR)
-	@echo "all tests; those on the rehearsal network take minutes"
-	@$(PYTHON) -m pytest $(ARGS)
+	@echo "all tests; those on the rehearsal network take minutes, and mostly wait: two files at a time"
+	@$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
 .PHONY: simulate
 simulate: development

@@ -26,7 +26,7 @@ from lab.plan import LabError, RouterKind, check_name
 NAME = "demo"
 PORT = 10179
 OUTAGE = "neighbor_missing:leviathan3"
-_READY_SECONDS = 30
+_READY_SECONDS = 60
 _LOOK_SECONDS = 1.0
 _STOP_SECONDS = 10
 _PATIENCE_SECONDS = 2.0  # between two signs of life while something takes its time
