@@ -22,6 +22,7 @@ from exporter.steering_metrics import families
 from routers.model import SessionState
 
 _PATH = ("target", "vip", "port", "router", "node", "next_hop")
+_SUFFIXES = {"counter": "_total", "info": "_info"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,32 @@ class Reloads:
     last_success: float
 
 
-def render(status: Status, reloads: Reloads, accept: str) -> tuple[bytes, str]:
-    """The exposition for an Accept header, text or OpenMetrics, and its content type."""
+@dataclass(frozen=True, slots=True)
+class Described:
+    """One metric as it is exposed: `kind` is gauge, counter, histogram or info; `labels` without `le`."""
+
+    name: str
+    kind: str
+    text: str
+    labels: tuple[str, ...]
+
+
+def catalogue() -> tuple[Described, ...]:
+    """Every metric of this program's own, by the name that its samples start with."""
+    nothing = Status(0.0, "", routers=(), nodes=(), targets=())
+    families = _StatusCollector(nothing, Reloads(successful=True, last_success=0.0)).collect()
+    return tuple(
+        Described(family.name + _SUFFIXES.get(family.type, ""), family.type, family.documentation, _labels_of(family))
+        for family in families
+    )
+
+
+def render(status: Status, reloads: Reloads, accept: str, process: Collector | None = None) -> tuple[bytes, str]:
+    """The exposition for an Accept header, text or OpenMetrics, and its content type. `process` is rendered too."""
     registry = CollectorRegistry()
     registry.register(_StatusCollector(status, reloads))
+    if process is not None:
+        registry.register(process)
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
 
@@ -60,6 +83,7 @@ class _StatusCollector(Collector):
 def _paths(paths: Iterable[PathStatus]) -> Iterator[Metric]:
     up = _gauge("ecmp_path_up", "Whether the last probe through the path succeeded.", _PATH)
     verdict = _gauge("ecmp_path_verdict_info", "The verdict on the path.", (*_PATH, "verdict"))
+    since = _gauge("ecmp_path_verdict_since_timestamp_seconds", "When the path's verdict last changed.", _PATH)
     probes = _counter("ecmp_path_probes", "Probes sent through the path.", _PATH)
     failures = _counter(
         "ecmp_path_probe_failures", "Probes through the path that failed, by reason.", (*_PATH, "reason")
@@ -87,6 +111,7 @@ def _paths(paths: Iterable[PathStatus]) -> Iterator[Metric]:
             path.next_hop or "",
         )
         verdict.add_metric((*labels, path.verdict.value), 1)
+        since.add_metric(labels, path.since)
         probes.add_metric(labels, path.tally.probes)
         for reason, count in path.tally.failures.items():
             failures.add_metric((*labels, reason.value), count)
@@ -103,12 +128,13 @@ def _paths(paths: Iterable[PathStatus]) -> Iterator[Metric]:
             hops[labels] = hops.get(labels, False) or path.fib == "installed"
     for hop, there in hops.items():
         installed.add_metric(hop, there)
-    yield from (up, verdict, probes, failures, phase, success, direct, installed)
+    yield from (up, verdict, since, probes, failures, phase, success, direct, installed)
 
 
 def _nodes(status: Status) -> Iterator[Metric]:
     ratio = _gauge("ecmp_node_reachability_ratio", "Paths that are ok per path that is expected.", ("node",))
     verdict = _gauge("ecmp_node_verdict_info", "The verdict on the node.", ("node", "verdict"))
+    since = _gauge("ecmp_node_verdict_since_timestamp_seconds", "When the node's verdict last changed.", ("node",))
     direct = _gauge("ecmp_node_direct_up", "Whether the node answers directly, past BGP.", ("node",))
     reached = _gauge(
         "ecmp_node_last_reachable_timestamp_seconds", "When a path through the node last worked.", ("node",)
@@ -120,6 +146,7 @@ def _nodes(status: Status) -> Iterator[Metric]:
         if node.paths_expected:
             ratio.add_metric((node.name,), node.paths_ok / node.paths_expected)
         verdict.add_metric((node.name, node.verdict.value), 1)
+        since.add_metric((node.name,), node.since)
         if node.direct is not None:
             direct.add_metric((node.name,), node.direct)
         if node.last_reachable is not None:
@@ -131,7 +158,7 @@ def _nodes(status: Status) -> Iterator[Metric]:
             total += count
             buckets.append((bound, total))
         duration.add_metric((one.node, one.prober), buckets, one.total)
-    yield from (ratio, verdict, direct, reached, duration)
+    yield from (ratio, verdict, since, direct, reached, duration)
 
 
 def _targets(status: Status) -> Iterator[Metric]:
@@ -213,7 +240,7 @@ def _routers(status: Status) -> Iterator[Metric]:
 
 
 def _itself(status: Status, reloads: Reloads) -> Iterator[Metric]:
-    build = InfoMetricFamily("ecmp_exporter_build", "The version that runs.")
+    build = InfoMetricFamily("ecmp_exporter_build", "The version that runs.", labels=())
     build.add_metric((), {"version": status.version})
     successful = _gauge("ecmp_exporter_config_last_reload_successful", "Whether the last reload worked.", ())
     successful.add_metric((), reloads.successful)
@@ -225,6 +252,10 @@ def _itself(status: Status, reloads: Reloads) -> Iterator[Metric]:
     missed = _counter("ecmp_exporter_rounds_missed", "Rounds that did not start because the one before ran.", ())
     missed.add_metric((), status.rounds_missed)
     yield from (build, successful, last, ended, missed)
+
+
+def _labels_of(family: Metric) -> tuple[str, ...]:
+    return ("version",) if family.name == "ecmp_exporter_build" else tuple(getattr(family, "_labelnames", ()))
 
 
 def _gauge(name: str, text: str, labels: tuple[str, ...]) -> GaugeMetricFamily:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import yaml
 from aiohttp import hdrs, web
+from prometheus_client import ProcessCollector
 
 from exporter import metrics, page
 from exporter.config import Config, Module
@@ -80,6 +81,7 @@ class _Handlers:
     def __init__(self, state: State) -> None:
         self._state = state
         self._rendering = asyncio.Lock()
+        self._process = ProcessCollector(registry=None)
 
     async def metrics(self, request: web.Request) -> web.Response:
         """Rendered in a thread, one scrape at a time: thousands of series must not delay probes."""
@@ -87,7 +89,7 @@ class _Handlers:
         squeeze = "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, "")
         accept = request.headers.get(hdrs.ACCEPT, "")
         async with self._rendering:
-            body, kind = await asyncio.to_thread(metrics.render, status, self._state.reloads, accept)
+            body, kind = await asyncio.to_thread(metrics.render, status, self._state.reloads, accept, self._process)
             if squeeze:
                 body = await asyncio.to_thread(gzip.compress, body, _COMPRESSION_LEVEL)
         headers = {hdrs.CONTENT_TYPE: kind, hdrs.VARY: "Accept-Encoding"}
