@@ -8,7 +8,7 @@ from exporter.by_oracle import hold_against
 from exporter.coverage import flows_needed
 from exporter.rounds import Round
 from exporter.run import Run
-from exporter.steering import MIN_COMPARISONS, Means, Trust
+from exporter.steering import MIN_COMPARISONS, ORACLE_COMPARISONS, Means, Trust
 from exporter.together import each
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ async def go(endpoint: Endpoint, run: Run, means: Means, trust: Trust) -> Round:
         for via in run.vias:
             run.no_flow.setdefault(via, "flows do not keep their next hop, so a failure names nobody")
     oracle_checks = await hold_against(endpoint, run, means, trust)
-    if trust.oracle.comparisons() < MIN_COMPARISONS and oracle_checks and all(oracle_checks):
+    if trust.oracle.comparisons() < ORACLE_COMPARISONS and oracle_checks and all(oracle_checks):
         lacking = trust.oracle.lacking(oracle_checks)
-        sources = run.map.fresh(2 * lacking * len(run.vias), run.senses.now()) if lacking else ()
+        sources = run.map.fresh(2 * lacking + len(run.vias), run.senses.now()) if lacking else ()
         await each(lambda source: run.probe(source, None), sources)
         oracle_checks = await hold_against(endpoint, run, means, trust)
     results = run.results(believed=keeps)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,8 @@ MAP_LIFETIME = 300.0  # seconds; a router that restarts hashes anew though its n
 _LARGEST_BATCH = 1024  # flows in one question to the oracle
 _MOST_QUESTIONS = 3  # to the oracle before a next hop that no flow takes is given up until the map is old
 _TELLING = 20  # repeats of an address on one next hop, of which chance explains 1 in 1,000,000 over two
+_USUAL = 0.8  # of an address's answers that name one next hop: what the others name is an error of the oracle
+_RARE = math.log(1e6)  # what chance does not explain: less than one case in a million
 _MOST_COMPARED = 64  # flows in one comparison of oracle and answers
 
 
@@ -39,6 +43,7 @@ async def learn(endpoint: Endpoint, basis: Basis, senses: Senses) -> bool:
         answers = await senses.ask_oracle([*old, *known.fresh(count, senses.now())])
         if not answers:
             break
+        endpoint.told_hashing, answers = consistent(answers, basis)
         if expired:
             known.forget_all()
             known.learned_at = senses.now()
@@ -47,20 +52,37 @@ async def learn(endpoint: Endpoint, basis: Basis, senses: Senses) -> bool:
             if known.learn(source, via) and source not in old:
                 endpoint.told[via] = endpoint.told.get(via, 0) + 1
         endpoint.asked += 1
-        endpoint.told_hashing = _hashing(answers)
         expired = False
     return any(known.sources(via) for via in vias)
 
 
-def _hashing(answers: Mapping[Source, str]) -> HashKind:
-    """What the answers depend on: do flows from one address ever take different next hops?"""
-    by_address: dict[str | None, list[str]] = {}
+def consistent(answers: Mapping[Source, str], basis: Basis) -> tuple[HashKind, Mapping[Source, str]]:
+    """What the answers depend on, and those of them that can be believed together.
+
+    Where nearly all flows of each address take one next hop, more than any spread over ports would bring there,
+    ports do not count: the few other answers are wrong, and would be all that is known of the paths that they name.
+    """
+    by_address: dict[str | None, Counter[str]] = {}
     for source, via in answers.items():
-        by_address.setdefault(source.address, []).append(via)
-    if any(len(set(vias)) > 1 for vias in by_address.values()):
-        return HashKind.FIVE_TUPLE
-    telling = sum(len(vias) - 1 for vias in by_address.values())
-    return HashKind.ADDRESSES if telling >= _TELLING else HashKind.UNKNOWN
+        by_address.setdefault(source.address, Counter())[via] += 1
+    usual = {address: counts.most_common(1)[0] for address, counts in by_address.items()}
+    telling = len(answers) - len(usual)
+    agreeing = sum(count - 1 for _, count in usual.values())
+    largest = max(weight for _, weight in basis) / sum(weight for _, weight in basis)
+    if telling == agreeing:
+        return HashKind.ADDRESSES if telling >= _TELLING else HashKind.UNKNOWN, answers
+    if agreeing < _USUAL * telling or telling * _divergence(agreeing / telling, largest) < _RARE:
+        return HashKind.FIVE_TUPLE, answers
+    return HashKind.ADDRESSES, {source: via for source, via in answers.items() if via == usual[source.address][0]}
+
+
+def _divergence(seen: float, chance: float) -> float:
+    """Kullback and Leibler's, of two coins: n throws show `seen` or more with probability exp(-n times this) at most
+    (Chernoff's bound); 0 where `seen` is no more than `chance`.
+    """
+    if seen <= chance:
+        return 0.0
+    return seen * math.log(seen / chance) + (1 - seen) * math.log((1 - seen) / (1 - chance))
 
 
 def _thin(endpoint: Endpoint, vias: list[str]) -> bool:

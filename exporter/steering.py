@@ -8,8 +8,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 MIN_COMPARISONS = 8  # a guess over two next hops agrees this often by chance in 1 of 256 cases
+# An oracle may be right for half of the flows and guess the others, as Linux does for IPv6: over two next hops
+# 24 such answers agree by chance in 1 of 1,000 cases.
+ORACLE_COMPARISONS = 24
 AGREEMENT_THRESHOLD = 0.95
 REDEMPTION = 16  # comparisons that agree in a row, of which chance explains 1 in 65,536
+_ERROR = 16  # agreements that one error has to be made up for with
 _WINDOW = 64  # comparisons that count
 
 
@@ -28,13 +32,15 @@ class Agreement:
     """How often a prediction of a flow's next hop was right, over the last comparisons.
 
     One for each router and family judges the oracle; one for each endpoint judges memory (does a flow that
-    once took a next hop take it again?).
+    once took a next hop take it again?). `least` comparisons are needed before anything is proven.
     """
 
-    __slots__ = ("_seen",)
+    __slots__ = ("_least", "_redemption", "_seen")
 
-    def __init__(self) -> None:
+    def __init__(self, least: int = MIN_COMPARISONS) -> None:
         self._seen: deque[bool] = deque(maxlen=_WINDOW)
+        self._least = least
+        self._redemption = max(REDEMPTION, least)
 
     def record(self, agreements: Iterable[bool]) -> None:
         """Add comparisons of what was predicted with what an answer's identity showed."""
@@ -52,14 +58,15 @@ class Agreement:
     def proven(self, more: Iterable[bool] = ()) -> bool:
         """Checked often enough and right often enough, or right so many times in a row that the past is over."""
         seen = self._with(more)
-        if _in_a_row(seen) >= REDEMPTION:
+        if _in_a_row(seen) >= self._redemption:
             return True
-        return len(seen) >= MIN_COMPARISONS and sum(seen) / len(seen) >= AGREEMENT_THRESHOLD
+        right, wrong = seen.count(True), seen.count(False)
+        return right >= self._least + _ERROR * wrong and right >= AGREEMENT_THRESHOLD * len(seen)
 
     def disproved(self, more: Iterable[bool] = ()) -> bool:
         """Wrong so often that the comparisons which a first judgement still lacks cannot mend it."""
         seen = self._with(more)
-        if _in_a_row(seen) >= REDEMPTION:
+        if _in_a_row(seen) >= self._redemption:
             return False
         return seen.count(False) > (1 - AGREEMENT_THRESHOLD) * max(MIN_COMPARISONS, len(seen))
 
@@ -69,8 +76,8 @@ class Agreement:
         if self.proven(more):
             return 0
         if not seen.count(False):
-            return MIN_COMPARISONS - len(seen)
-        return REDEMPTION - _in_a_row(seen)
+            return self._least - len(seen)
+        return self._redemption - _in_a_row(seen)
 
     def _with(self, more: Iterable[bool]) -> list[bool]:
         return [*self._seen, *more][-_WINDOW:]
@@ -90,7 +97,7 @@ class Trust:
     the traces, False once that was tried in vain.
     """
 
-    oracle: Agreement = field(default_factory=Agreement)
+    oracle: Agreement = field(default_factory=lambda: Agreement(ORACLE_COMPARISONS))
     segments: Agreement = field(default_factory=Agreement)
     checkable: bool = True
     vias: set[str] = field(default_factory=set)  # next hops that the oracle has named
@@ -160,7 +167,8 @@ def _no_oracle(means: Means, trust: Trust, more: tuple[bool, ...]) -> str:
         return ""
     if not (trust.checkable or means.has_identity):
         return "nothing could be held against the router's oracle"
-    return f"the router's oracle was compared with {compared} flows, and {MIN_COMPARISONS} are needed"
+    needed = compared + trust.oracle.lacking(more)
+    return f"the router's oracle was compared with {compared} flows, and {needed} are needed"
 
 
 def _no_trace(means: Means, trust: Trust, more: tuple[bool, ...]) -> str:
@@ -174,4 +182,5 @@ def _no_trace(means: Means, trust: Trust, more: tuple[bool, ...]) -> str:
         return ""
     if not (trust.checkable or means.has_identity):
         return "no connection could be held against traces"
-    return f"traces were compared with {compared} connections, and {MIN_COMPARISONS} are needed"
+    needed = compared + trust.segments.lacking(more)
+    return f"traces were compared with {compared} connections, and {needed} are needed"

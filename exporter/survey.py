@@ -31,7 +31,7 @@ _TRACE_SECONDS = 2.5  # that a round waits for flows to be traced anew
 _TRIES = 3  # packets of one flow that may stay without an answer
 _EXPERIMENT_EVERY = 60.0  # seconds
 _MOST_LUCK = 1e-4  # with which comparisons may agree by chance; over two next hops 8 of them do in 1 of 256 cases
-_EXPERIMENTS = 4  # in a row, while they have not decided anything
+_EXPERIMENTS = 6  # in a row, while they have not decided anything
 _LOCATE_EVERY = 60.0  # seconds between searches for next hops that did not answer
 _MOST_AT_ONCE = 64  # flows under way at once, for one endpoint
 _MOST_IN_VAIN = 3  # experiments without an answer, each on another port
@@ -221,7 +221,7 @@ class Survey:
             right = bool(segments) and all(segments)
         total = sum(weight for _, weight in subject.basis)
         luck = sum((weight / total) ** 2 for _, weight in subject.basis) ** len(seen)
-        if not right or luck > _MOST_LUCK:
+        if not right or (segments and luck > _MOST_LUCK):
             # Do connections keep their way at all, or was that chance?
             await self.asker.knock_all(subject, list(seen), port, reach.hops or 1, deadline)
         ended = self._outside.now()

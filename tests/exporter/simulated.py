@@ -12,7 +12,7 @@ from exporter.endpoint import Endpoint
 from exporter.evidence import Hop
 from exporter.pathmap import PathMap
 from exporter.rounds import Round
-from exporter.steering import MIN_COMPARISONS, Means, Trust
+from exporter.steering import ORACLE_COMPARISONS, Means, Trust
 from probes.model import Failure, Flow, Outcome
 from probes.ports import Source, candidates
 
@@ -108,7 +108,7 @@ class Probing:
 
         self.endpoint = Endpoint(PathMap(start, self.limit), PathMap(start, self.limit))
         if self.proven:
-            (self.trust.segments if self.traces else self.trust.oracle).record([True] * MIN_COMPARISONS)
+            (self.trust.segments if self.traces else self.trust.oracle).record([True] * ORACLE_COMPARISONS)
 
     async def round(self, vias: Sequence[str] | None = None) -> Round:
         """One round, confirmed, and the next one 15 seconds later."""

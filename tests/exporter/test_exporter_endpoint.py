@@ -8,7 +8,7 @@ import pytest
 
 from exporter.coverage import flows_needed
 from exporter.rounds import Round
-from exporter.steering import Method
+from exporter.steering import ORACLE_COMPARISONS, Method
 from probes.model import Failure
 from tests.exporter.simulated import Network, Probing
 
@@ -292,7 +292,7 @@ async def test_an_oracle_without_an_answer_leaves_it_to_identity(broken: dict[st
 
 async def test_an_oracle_without_an_answer_and_nothing_else() -> None:
     probing = Probing(Network(VIAS, oracle="mute", identity=False))
-    probing.trust.oracle.record([True] * 16)
+    probing.trust.oracle.record([True] * ORACLE_COMPARISONS)
     done = await probing.round()
     assert not done.results
     assert done.choice.method is Method.SWEEP

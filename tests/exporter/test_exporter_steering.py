@@ -2,9 +2,19 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.steering import MIN_COMPARISONS, REDEMPTION, Agreement, Means, Method, Trust, choose
+from exporter.steering import (
+    MIN_COMPARISONS,
+    ORACLE_COMPARISONS,
+    REDEMPTION,
+    Agreement,
+    Means,
+    Method,
+    Trust,
+    choose,
+)
 
-PROVEN = [True] * MIN_COMPARISONS
+PROVEN = [True] * ORACLE_COMPARISONS
+TRACED = [True] * MIN_COMPARISONS
 NO_ORACLE = "the router cannot be asked about single flows"
 NO_TRACE = "flows cannot be traced (no CAP_NET_RAW)"
 NO_IDENTITY = "the target has no identity"
@@ -22,14 +32,14 @@ def means(
     return Means(next_hops, wanted, identity, "" if oracle else NO_ORACLE, "" if trace else NO_TRACE, scrambled)
 
 
-def agreement(*seen: bool) -> Agreement:
-    found = Agreement()
+def agreement(*seen: bool, least: int = MIN_COMPARISONS) -> Agreement:
+    found = Agreement(least)
     found.record(seen)
     return found
 
 
 def trust(oracle: list[bool], segments: list[bool], *, checkable: bool = True) -> Trust:
-    return Trust(agreement(*oracle), agreement(*segments), checkable)
+    return Trust(agreement(*oracle, least=ORACLE_COMPARISONS), agreement(*segments), checkable)
 
 
 @pytest.mark.parametrize("wanted", ["auto", "oracle", "trace", "identity", "sweep"])
@@ -39,20 +49,24 @@ def test_one_next_hop_needs_no_steering(wanted: str) -> None:
 
 
 LIES = "the router's oracle was right for only 89% of 9 flows"
-UNCHECKED = "the router's oracle was compared with 0 flows, and 8 are needed"
+UNCHECKED = "the router's oracle was compared with 0 flows, and 24 are needed"
+FEW = "the router's oracle was compared with 23 flows, and 24 are needed"
+DOUBTED = "the router's oracle was compared with 40 flows, and 63 are needed"
 
 
 @pytest.mark.parametrize(
     ("given", "oracle", "segments", "method", "confidence", "why"),
     [
         (means(), PROVEN, [], Method.ORACLE, 1.0, ""),
-        (means(), [*[True] * 39, False], [], Method.ORACLE, 0.975, ""),
-        (means(), [*PROVEN, False], PROVEN, Method.TRACE, 1.0, LIES),
-        (means(), [], PROVEN, Method.TRACE, 1.0, UNCHECKED),
+        (means(), [*[True] * 40, False], [], Method.ORACLE, 40 / 41, ""),
+        (means(), [*[True] * 38, False, True], TRACED, Method.TRACE, 1.0, DOUBTED),
+        (means(), PROVEN[1:], TRACED, Method.TRACE, 1.0, FEW),
+        (means(), [*TRACED, False], TRACED, Method.TRACE, 1.0, LIES),
+        (means(), [], TRACED, Method.TRACE, 1.0, UNCHECKED),
         (
             means(),
-            [*PROVEN, False],
-            [*PROVEN, False],
+            [*TRACED, False],
+            [*TRACED, False],
             Method.IDENTITY,
             1.0,
             f"{LIES}; connections took the way of traced packets for only 89% of 9 flows",
@@ -60,7 +74,7 @@ UNCHECKED = "the router's oracle was compared with 0 flows, and 8 are needed"
         (
             means(oracle=False),
             [],
-            PROVEN[1:],
+            TRACED[1:],
             Method.IDENTITY,
             1.0,
             f"{NO_ORACLE}; traces were compared with 7 connections, and 8 are needed",
