@@ -49,6 +49,7 @@ class Monitor:
         self._running: dict[str, asyncio.Lock] = {}
         self._expected = Expected({}, {})
         self._seen: dict[Place, tuple[RouterView, VipEvidence]] = {}
+        self._shown: dict[Place, tuple[Basis, float]] = {}  # next hops, and since which snapshot they are the same
         self._silent: set[str] = set()  # routers that did not answer their last poll
         self._away: dict[str, float] = {}  # when one of them was back
         self.configure(config)
@@ -210,6 +211,7 @@ class Monitor:
         }
         self.endpoints.configure(self.config, self.feeds, self._expected, places)
         self._pending = {place: found for place, found in self._pending.items() if place in places}
+        self._shown = {place: found for place, found in self._shown.items() if place in places}
         self._seen = {}
         self.board.keep(places, self._expected)
 
@@ -250,11 +252,13 @@ class Monitor:
         """Commit the rounds that this router's new snapshot confirms; name the targets of the others.
 
         A snapshot of other next hops throws away what was seen before or while it was taken, whatever later ones
-        show. Paths whose flows have `wandered` have no result.
+        show, also if the round still runs. Paths whose flows have `wandered` have no result.
         """
         again: list[str] = []
         feed = self.feeds[router]
         usable = feed.trouble(self._outside.now()) is None
+        if usable:
+            self._note_next_hops(router)
         for place, waiting in self._pending.items():
             if place[0] != router:
                 continue
@@ -264,7 +268,8 @@ class Monitor:
             if basis is None:
                 continue  # without an answer on this VIP its rounds go on waiting
             taken_at, back_at = self.views[router].snapshot.taken_at, self._away.get(router, float("-inf"))
-            if any(one.basis != basis or one.started < back_at for one in waiting):
+            unchanged_since = max(back_at, self._shown[place][1])
+            if any(one.basis != basis or one.started < unchanged_since for one in waiting):
                 waiting.clear()
                 again.append(place[1])
             while waiting and waiting[0].ended <= taken_at:
@@ -278,6 +283,17 @@ class Monitor:
             self.endpoints.survey.settle(router, self.views[router].snapshot.taken_at, self._basis)
             again += [place[1] for place in self.endpoints.known if place[0] == router and self._can_see_again(place)]
         return again
+
+    def _note_next_hops(self, router: str) -> None:
+        """Remember from which snapshot on each endpoint behind a router has the next hops that it has now."""
+        for name, target in self._expected.targets.items():
+            for vip in target.vips:
+                place = (router, name, vip)
+                basis = self._basis(place)
+                before, _ = self._shown.get(place, (None, 0.0))
+                if basis is not None and basis != before:
+                    since = float("-inf") if before is None else self.views[router].snapshot.taken_at
+                    self._shown[place] = basis, since
 
     def _can_see_again(self, place: Place) -> bool:
         """Whether an endpoint was probed blind and the router tells of it now, so that it can be probed rightly."""

@@ -48,6 +48,7 @@ class Reach:
     experimented_at: float = float("-inf")
     knocks_in_vain: int = 0
     in_a_row: int = 0  # experiments since the last pause
+    mute: bool = False  # the oracle said nothing in the last one
     turn: int = -1  # of the endpoints, which take turns with experiments
 
 
@@ -208,6 +209,7 @@ class Survey:
         told: Mapping[Source, str] = {}
         if subject.has_oracle:
             told = await subject.senses.ask_oracle(sources, port)
+            reach.mute = not told
         oracle = [told[source] == via for source, via in seen.items() if source in told]
         if not subject.trust.comparable(told.values()):
             oracle = []
@@ -275,7 +277,7 @@ class Survey:
         if subject.has_oracle and subject.wanted in ("auto", "oracle"):
             told = [check for one in waiting for check in one.oracle]
             always_the_same = len(trust.vias) == 1  # so that no comparison counts
-            if not (always_the_same or trust.oracle.disproved(told)):
+            if not (reach.mute or always_the_same or trust.oracle.disproved(told)):
                 return not trust.oracle.proven(told)
         traced = [check for one in waiting for check in one.segments]
         asked = self.asker.can_trace(subject) and subject.wanted in ("auto", "trace")
