@@ -1,0 +1,98 @@
+"""Rules and Alertmanager configuration with every duration divided, so that minutes of waiting pass in seconds.
+
+Pure. Expressions keep every word but their ranges and offsets; names, labels, routes and inhibitions stay.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
+_DURATION = r"(?:\d+(?:ms|[smhdwy]))+"
+_PART = re.compile(r"(\d+)(ms|[smhdwy])")
+# A string is matched first and left alone: what stands in a label matcher is no duration.
+_IN_EXPRESSION = re.compile(
+    r"""(?P<string>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`)"""
+    rf"""|(?P<before>\[|:(?={_DURATION}\])|\boffset\s+-?)(?P<duration>{_DURATION})"""
+)
+_ROUTE_DURATIONS = ("group_wait", "group_interval", "repeat_interval")
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What durations are divided by. Ranges never get shorter than `shortest_range`: they need samples in them."""
+
+    rules: float = 1.0
+    alertmanager: float = 1.0
+    shortest_range: float = 5.0
+
+
+def seconds(duration: str) -> float:
+    """A Prometheus duration, such as 1h30m, in seconds; ValueError for what is none."""
+    if not re.fullmatch(rf"{_DURATION}|0", duration):
+        raise ValueError(f"{duration!r} is no Prometheus duration")
+    return sum(int(count) * _UNITS[unit] for count, unit in _PART.findall(duration))
+
+
+def divided(duration: str, by: float) -> str:
+    """The duration divided, in whole milliseconds; none but zero becomes zero."""
+    whole = seconds(duration)
+    return f"{max(1, round(whole * 1000 / by))}ms" if whole else duration
+
+
+def expression(text: str, scale: Scale) -> str:
+    """The expression with ranges, subqueries and offsets divided."""
+
+    def replaced(found: re.Match[str]) -> str:
+        if found["string"] is not None:
+            return found["string"]
+        shorter = seconds(found["duration"]) / scale.rules
+        bounded = max(shorter, min(scale.shortest_range, seconds(found["duration"])))
+        return f"{found['before']}{round(bounded * 1000)}ms"
+
+    return text if scale.rules == 1 else _IN_EXPRESSION.sub(replaced, text)
+
+
+def rules(document: Mapping[str, Any], scale: Scale) -> dict[str, Any]:
+    """A rule file's content, as YAML gives it, with the durations of its groups, rules and expressions divided."""
+    return {**document, "groups": [_group(group, scale) for group in document["groups"]]}
+
+
+def _group(group: Mapping[str, Any], scale: Scale) -> dict[str, Any]:
+    shorter = _with_divided(group, ("interval",), scale.rules)
+    shorter["rules"] = [
+        {
+            **_with_divided(rule, ("for", "keep_firing_for"), scale.rules),
+            "expr": expression(str(rule["expr"]), scale),
+        }
+        for rule in group["rules"]
+    ]
+    return shorter
+
+
+def alertmanager(document: Mapping[str, Any], scale: Scale, webhook: str) -> dict[str, Any]:
+    """The configuration with its waiting times divided and every receiver, one that sends nothing included, pointed to
+    `webhook`/NAME."""
+    changed = dict(document)
+    if "global" in changed:
+        changed["global"] = _with_divided(changed["global"], ("resolve_timeout",), scale.alertmanager)
+    changed["route"] = _route(changed["route"], scale)
+    changed["receivers"] = [
+        {"name": one["name"], "webhook_configs": [{"url": f"{webhook}/{one['name']}", "send_resolved": True}]}
+        for one in document["receivers"]
+    ]
+    return changed
+
+
+def _route(route: Mapping[str, Any], scale: Scale) -> dict[str, Any]:
+    shorter = _with_divided(route, _ROUTE_DURATIONS, scale.alertmanager)
+    if "routes" in shorter:
+        shorter["routes"] = [_route(one, scale) for one in shorter["routes"]]
+    return shorter
+
+
+def _with_divided(values: Mapping[str, Any], keys: tuple[str, ...], by: float) -> dict[str, Any]:
+    return {key: divided(str(value), by) if key in keys and by != 1 else value for key, value in values.items()}
