@@ -1,0 +1,83 @@
+"""Every PromQL expression of the committed dashboards, with their variables filled in."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+DIRECTORY: Final = Path(__file__).parents[2] / "grafana" / "dashboards"
+# What Grafana itself fills in; a caller's variables may name others. Four scrapes of 15 s are its $__rate_interval.
+GLOBALS: Final[Mapping[str, str]] = MappingProxyType(
+    {"__rate_interval": "1m", "__interval": "15s", "__range": "1h", "job": ".+", "instance": ".+"}
+)
+# Panels that have nothing to show while all is well, by dashboard, title and query, and a fault of the rehearsal
+# network (lab/faults.py) under which they have.
+NEEDS_FAULT: Final[Mapping[tuple[str, str, str], str]] = MappingProxyType({})
+_VARIABLE: Final = re.compile(r"\$([A-Za-z_]\w*)|\$\{(\w+)(?::\w+)?\}")
+
+
+@dataclass(frozen=True, slots=True)
+class PanelQuery:
+    """One query as a panel asks it: at one moment if `instant`, else over the time that the dashboard shows."""
+
+    dashboard: str
+    panel: str
+    ref: str
+    expression: str
+    instant: bool
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return (self.dashboard, self.panel, self.ref)
+
+    @property
+    def needs_fault(self) -> str | None:
+        """The fault without which there is nothing to show; None if there always is."""
+        return NEEDS_FAULT.get(self.key)
+
+
+@cache
+def dashboards() -> Mapping[str, Mapping[str, Any]]:
+    """The committed dashboards by uid."""
+    found = (json.loads(path.read_text(encoding="utf-8")) for path in sorted(DIRECTORY.glob("*.json")))
+    return {one["uid"]: one for one in found}
+
+
+def panels(dashboard: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Every panel but the rows, those inside collapsed rows too."""
+    for panel in dashboard["panels"]:
+        if panel["type"] == "row":
+            yield from panel.get("panels", ())
+        else:
+            yield panel
+
+
+def panel_queries(variables: Mapping[str, str]) -> tuple[PanelQuery, ...]:
+    """Every query of every panel. KeyError if one uses a variable that is neither given nor in GLOBALS."""
+    return tuple(
+        PanelQuery(uid, panel["title"], target["refId"], fill(target["expr"], variables), bool(target.get("instant")))
+        for uid, dashboard in dashboards().items()
+        for panel in panels(dashboard)
+        for target in panel.get("targets", ())
+    )
+
+
+def annotation_queries(variables: Mapping[str, str]) -> tuple[PanelQuery, ...]:
+    """Every query that marks events; they have data only where something happened."""
+    return tuple(
+        PanelQuery(uid, one["name"], "annotation", fill(one["expr"], variables), instant=False)
+        for uid, dashboard in dashboards().items()
+        for one in dashboard["annotations"]["list"]
+    )
+
+
+def fill(text: str, variables: Mapping[str, str]) -> str:
+    """The text with `$name` and `${name}` replaced as Grafana does."""
+    known = {**GLOBALS, **variables}
+    return _VARIABLE.sub(lambda found: known[found[1] or found[2]], text)
