@@ -5,6 +5,7 @@ A round sends, it does not conclude: it returns what each path's flows came to, 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,6 +19,7 @@ from exporter.shares import flow_shares, polarised
 from exporter.steering import Agreement, Choice, Means, Method, Trust, choose
 
 BLIND_CONFIDENCE = 0.5
+_MOST_MOVES = 2  # of the last 8 flows that were traced anew; more of them are no change of next hops that nobody saw
 _MUTE = "the router's oracle gave no answer"
 
 
@@ -46,6 +48,8 @@ class Endpoint:
     told_hashing: HashKind = HashKind.UNKNOWN  # what the oracle's answers depend on
     strangers: dict[str, int] = field(default_factory=dict)  # by address: flows found at a hop that is not in the FIB
     traced_in_vain: int = 0  # flows traced since the map was begun that no next hop answered for
+    retraced: deque[bool] = field(default_factory=lambda: deque(maxlen=8))  # did known flows still go where they did?
+    moved_at: float = float("-inf")  # when one of these had moved
 
     async def round(self, hops: Sequence[Hop], means: Means, trust: Trust, senses: Senses) -> Round:
         """Probe every next hop in `hops` (at least one) on flows known to take it."""
@@ -106,6 +110,18 @@ class Endpoint:
         self.map.forget_all()
         self.asked = 0
         self.searched = False
+
+    def trace_again(self, now: float, *, kept: bool) -> None:
+        """A known flow was traced anew: it kept its next hop, or else all flows have to be learned again."""
+        self.retraced.append(kept)
+        if not kept:
+            self.moved_at = now
+            self.begin_anew()
+
+    @property
+    def wanders(self) -> bool:
+        """Whether traced flows were found elsewhere so often that traces prove nothing here."""
+        return self.retraced.count(False) > _MOST_MOVES
 
     @property
     def known(self) -> PathMap:

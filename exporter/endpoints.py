@@ -112,6 +112,8 @@ class Endpoints:
         no_trace = self.survey.why_no_trace(router, family)
         if not no_trace and endpoint.traced_in_vain > 2 * len(basis) and not endpoint.traced.known():
             no_trace = "no next hop answers traces of this VIP's flows"
+        if not no_trace and endpoint.wanders:
+            no_trace = "flows that were traced do not keep their next hop"
         return Means(
             next_hops=len(basis),
             wanted=self._config.probing.steering,

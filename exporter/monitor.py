@@ -268,30 +268,31 @@ class Monitor:
             if basis is None:
                 continue  # without an answer on this VIP its rounds go on waiting
             taken_at, back_at = self.views[router].snapshot.taken_at, self._away.get(router, float("-inf"))
-            unchanged_since = max(back_at, self._shown[place][1])
-            if any(one.basis != basis or one.started < unchanged_since for one in waiting):
+            since = max(back_at, self._shown[place][1])
+            sound = [one for one in waiting if one.basis == basis and one.started >= since]
+            if len(sound) < len(waiting):
                 waiting.clear()
+                waiting.extend(sound)
                 again.append(place[1])
             while waiting and waiting[0].ended <= taken_at:
                 moved = {via for one, via in wandered if one == place}
                 self._commit(place, waiting.popleft().without(moved, MOVED), confirmed=True)
-        for place in self.endpoints.known if usable else ():
-            hops = self._evidence(place).hops if place[0] == router else None
-            if hops is not None:
-                self.board.forwarded(place, {hop.via for hop in hops})
         if usable:
             self.endpoints.survey.settle(router, self.views[router].snapshot.taken_at, self._basis)
             again += [place[1] for place in self.endpoints.known if place[0] == router and self._can_see_again(place)]
         return again
 
     def _note_next_hops(self, router: str) -> None:
-        """Remember from which snapshot on each endpoint behind a router has the next hops that it has now."""
+        """Forget results of next hops that left, and note since which snapshot each endpoint has those of now."""
         for name, target in self._expected.targets.items():
             for vip in target.vips:
                 place = (router, name, vip)
                 basis = self._basis(place)
                 before, _ = self._shown.get(place, (None, 0.0))
-                if basis is not None and basis != before:
+                if basis is None:
+                    continue
+                self.board.forwarded(place, {via for via, _ in basis})
+                if basis != before:
                     since = float("-inf") if before is None else self.views[router].snapshot.taken_at
                     self._shown[place] = basis, since
 

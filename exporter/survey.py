@@ -31,7 +31,7 @@ _TRACE_SECONDS = 2.5  # that a round waits for flows to be traced anew
 _TRIES = 3  # packets of one flow that may stay without an answer
 _EXPERIMENT_EVERY = 60.0  # seconds
 _MOST_LUCK = 1e-4  # with which comparisons may agree by chance; over two next hops 8 of them do in 1 of 256 cases
-_EXPERIMENTS = 6  # in a row, while they have not decided anything
+_EXPERIMENTS = 6  # in a row, while they have not decided anything; one that compared nothing counts as three
 _LOCATE_EVERY = 60.0  # seconds between searches for next hops that did not answer
 _MOST_AT_ONCE = 64  # flows under way at once, for one endpoint
 _MOST_IN_VAIN = 3  # experiments without an answer, each on another port
@@ -189,22 +189,25 @@ class Survey:
         while reach.in_a_row < _EXPERIMENTS and self._outside.now() < deadline:
             if not (due or self._undecided(subject, reach)):
                 return
-            reach.in_a_row += 1
-            await self._experiment(subject, reach, deadline)
+            compared = await self._experiment(subject, reach, deadline)
+            reach.in_a_row += 1 if compared else 3
             due = False
 
-    async def _experiment(self, subject: Subject, reach: Reach, deadline: float) -> None:
-        """Are the oracle, and single packets, right about connections? Some attempts to connect tell."""
+    async def _experiment(self, subject: Subject, reach: Reach, deadline: float) -> bool:
+        """Are the oracle, and single packets, right about connections? Some attempts to connect tell.
+
+        False if nothing could be compared.
+        """
         port = self._knock_port(subject, reach)
         if port is None or not subject.current:
-            return
+            return False
         reach.experimented_at = self._outside.now()
         sources = subject.endpoint.traced.fresh(MIN_COMPARISONS, self._outside.now())
         seen = await self.asker.knock_all(subject, sources, port, reach.hops or 1, deadline)
         if not seen:
             reach.knocks_in_vain += 1
             reach.knock_port = None  # the next one may be free
-            return
+            return False
         reach.knocks_in_vain = 0
         told: Mapping[Source, str] = {}
         if subject.has_oracle:
@@ -230,6 +233,7 @@ class Survey:
         self._findings.append(
             Finding(subject.place, subject.basis, ended, subject.trust, tuple(oracle), tuple(segments))
         )
+        return bool(oracle or segments)
 
     async def _learn(self, subject: Subject, reach: Reach, deadline: float, enough: int) -> None:
         """Trace flows of unknown way; where all next hops have some already, only a few."""
@@ -255,8 +259,7 @@ class Survey:
             return
         if via == known[source]:
             subject.trust.vouched_at = self._outside.now()
-        else:
-            subject.endpoint.begin_anew()
+        subject.endpoint.trace_again(self._outside.now(), kept=via == known[source])
 
     async def _enumerate(self, subject: Subject, reach: Reach, deadline: float) -> None:
         """List the next hops that flows like the service's really take, and how evenly, without any privilege."""
@@ -286,6 +289,8 @@ class Survey:
     def _wants_traces(self, subject: Subject) -> bool:
         if not self.asker.can_trace(subject) or subject.wanted not in ("auto", "trace"):
             return False
+        if subject.endpoint.wanders and self._outside.now() - subject.endpoint.moved_at < _EXPERIMENT_EVERY:
+            return False
         trust, waiting = subject.trust, [one for one in self._findings if one.trust is subject.trust]
         if trust.segments.disproved([check for one in waiting for check in one.segments]):
             return False  # experiments go on, and may redeem them
@@ -293,8 +298,12 @@ class Survey:
         return not (subject.has_oracle and subject.wanted == "auto" and trust.oracle.proven(told))
 
     def _short(self, subject: Subject) -> bool:
+        """Whether more flows of its next hops are wanted, and can be had."""
         traced = subject.endpoint.traced
-        return any(len(traced.sources(via)) < traced.limit for via in subject.vias)
+        found = [len(traced.sources(via)) for via in subject.vias]
+        if subject.endpoint.hashing is HashKind.ADDRESSES and not self._urgent(subject, 1):
+            found = [flows for flows in found if flows]  # other ports meet no other next hop
+        return any(flows < traced.limit for flows in found)
 
     def _urgent(self, subject: Subject, enough: int) -> bool:
         """Whether next hops lack flows that can be had: one that so many flows did not meet answers nothing."""
