@@ -23,17 +23,21 @@ from grafana.promql import (
     RATE,
     UNJUDGED,
     count_or_zero,
+    count_paths,
     ever_troubled,
     most_troubled,
     named,
     path_rank,
     select,
     since,
+    summary_rank,
     with_runbook,
 )
-from grafana.verdicts import BLUE, GREEN, ORANGE, PATH, RED, colors, words
+from grafana.verdicts import BLUE, GREEN, ORANGE, PATH, RED, SUMMARY, colors, words
 
 _STAGES = ("expected", "announced", "installed", "exercised", "ok")
+_RATIO = ((None, RED), (0.000001, ORANGE), (1, GREEN))
+_NOTHING = "Nothing is known to be broken. If the numbers above say No data, nothing is known at all."
 
 
 def board() -> Board:
@@ -41,7 +45,7 @@ def board() -> Board:
         uid="ecmp-overview",
         description="Which node or target cannot be reached from outside, since when, why, and what to do about it.",
         sections=(
-            Section("", (*_counts(), _broken())),
+            Section("", (*_counts(), _broken_nodes(), _broken_targets())),
             Section("How it came to be", (_history(), _stages_over_time(), _latency())),
             Section("Everything that should work", (_matrix(), _reachability(), _stages())),
         ),
@@ -50,42 +54,32 @@ def board() -> Board:
 
 
 def _counts() -> list[Panel]:
-    paths = select("ecmp_path_verdict_info")
-    broken = "Counted once, however many exporters see it. No data: no exporter is scraped."
+    once = "Counted once, however many exporters see it. No data: no exporter is scraped."
     return [
-        _count("Nodes unreachable", f"No path through the node works. {broken}", RED, _summary("node", "unreachable")),
-        _count(
-            "Nodes degraded", f"Some path through the node is not ok. {broken}", ORANGE, _summary("node", "degraded")
-        ),
-        _count("Targets unreachable", f"No path to it works. {broken}", RED, _summary("target", "unreachable")),
-        _count("Targets degraded", f"Some path to it is not ok. {broken}", ORANGE, _summary("target", "degraded")),
-        _count(
-            "Paths down",
-            f"Paths whose verdict says what is wrong, as each exporter sees them. {broken}",
-            RED,
-            count_or_zero(select("ecmp_path_verdict_info", DOWN), paths),
-        ),
+        _count("Nodes unreachable", f"No path through the node works. {once}", RED, _summary("node", "unreachable")),
+        _count("Nodes degraded", f"Some path through the node is not ok. {once}", ORANGE, _summary("node", "degraded")),
+        _count("Targets unreachable", f"No path to it works. {once}", RED, _summary("target", "unreachable")),
+        _count("Targets degraded", f"Some path to it is not ok. {once}", ORANGE, _summary("target", "degraded")),
+        _count("Paths down", f"Paths whose verdict says what is wrong. {once}", RED, count_paths(DOWN)),
         _count(
             "Paths not judged",
-            "unverified or router_unknown: neither known to work nor known to be broken. No data: no exporter is "
-            "scraped.",
+            f"unverified or router_unknown: neither known to work nor known to be broken. {once}",
             BLUE,
-            count_or_zero(select("ecmp_path_verdict_info", UNJUDGED), paths),
+            count_paths(UNJUDGED),
             calm="text",
         ),
         _count(
             "Routers silent",
-            "Routers that did not answer when last asked, as each exporter sees them. Verdicts on their paths are "
-            "router_unknown.",
+            f"Routers that did not answer an exporter when last asked: their paths get router_unknown. {once}",
             ORANGE,
-            count_or_zero(f"{select('ecmp_router_up')} == 0", select("ecmp_router_up")),
+            count_or_zero("router", f"{select('ecmp_router_up')} == 0", select("ecmp_router_up")),
             uid="ecmp-router",
         ),
         _count(
             "Exporters silent",
-            "Exporters that Prometheus could not scrape. What they last said is not shown any more.",
+            "Exporters that Prometheus could not scrape. Nothing here shows what they see.",
             ORANGE,
-            count_or_zero(f"{select('up')} == 0", select("up")),
+            count_or_zero("job, instance", f"{select('up')} == 0", select("up")),
             uid="ecmp-exporter",
         ),
     ]
@@ -94,7 +88,7 @@ def _counts() -> list[Panel]:
 def _summary(kind: str, verdict: str) -> str:
     metric = f"ecmp_{kind}_verdict_info"
     matcher = f'verdict="{verdict}"'
-    return count_or_zero(f"count by ({kind}) ({select(metric, matcher)})", select(metric))
+    return count_or_zero(kind, select(metric, matcher), select(metric))
 
 
 def _count(title: str, description: str, color: str, expr: str, *, calm: str = GREEN, uid: str = "") -> Panel:
@@ -103,38 +97,63 @@ def _count(title: str, description: str, color: str, expr: str, *, calm: str = G
     return stat_panel(look, [Query(expr)])
 
 
-def _broken() -> Panel:
+def _broken_nodes() -> Panel:
     bad = select("ecmp_path_verdict_info", BROKEN)
     by = "by (node, verdict)"
     ratio = f"{bad} * 0 + on (job, instance, node) group_left () {select('ecmp_node_reachability_ratio')}"
     queries = [
         f"{with_runbook(f'min {by} ({named(since(BROKEN))})')} * 1000",
-        f"count {by} ({named(bad)})",
+        f"count {by} (count by (node, verdict, target, vip, port, router, next_hop) ({named(bad)}))",
         f"count {by} (count by (node, verdict, target) ({named(bad)}))",
         f"count {by} (count by (node, verdict, job, instance) ({named(bad)}))",
         f"min {by} ({named(ratio)})",
     ]
     look = Look(
-        "Who is broken now, since when, and why",
+        "Which node is broken, since when, and why",
         "Each node with a path that is not ok, and each verdict on its paths. Reachable is the share of the node's "
         "paths that are ok; 0% is unreachable from outside. Since is the oldest change among them; a start of the "
         "exporter counts as one, then the history below knows more. Seen by: how many exporters say so. An address "
         "instead of a node: a next hop that no expected node has.",
         "short",
-        (24, 9),
-        no_value="Nothing is known to be broken. If the numbers above say No data, nothing is known at all.",
+        (15, 9),
+        no_value=_NOTHING,
     )
     columns = [
         Column("node", "Node", links=[to("ecmp-node", "This node", "node", "${__value.raw}")]),
-        Column("Value #E", "Reachable", "percentunit", steps=((None, RED), (0.000001, ORANGE), (1, GREEN)), width=110),
+        Column("Value #E", "Reachable", "percentunit", steps=_RATIO, width=95),
         Column("verdict", "Why", mappings=colors(PATH), links=[runbook("${__data.fields.Runbook}")]),
-        Column("Value #A", "Since", "dateTimeFromNow"),
-        Column("Value #C", "Targets", "short", width=90),
-        Column("Value #B", "Paths", "short", width=90),
-        Column("Value #D", "Seen by", "short", width=90),
+        Column("Value #A", "Since", "dateTimeFromNow", width=125),
+        Column("Value #C", "Targets", "short", width=75),
+        Column("Value #B", "Paths", "short", width=70),
+        Column("Value #D", "Seen by", "short", width=75),
         Column("runbook", "Runbook", links=[runbook("${__value.raw}")]),
     ]
     return table_panel(look, columns, [Query(expr) for expr in queries], sort="Reachable")
+
+
+def _broken_targets() -> Panel:
+    rank = f"max by (target) ({summary_rank('ecmp_target_verdict_info')}) > 1"
+    ok, expected = (f"sum by (target) (min by (target, vip, router) ({_stage(stage)}))" for stage in ("ok", "expected"))
+    queries = [
+        rank,
+        f"{ok} / {expected} and on (target) {rank}",
+        f"min by (target) ({since(BROKEN)}) * 1000 and on (target) {rank}",
+    ]
+    look = Look(
+        "Which target is hurt",
+        "Each target with a path that is not ok: unreachable if none works. Paths ok is the share of its next hops "
+        "that are ok, of several exporters the least.",
+        "short",
+        (9, 9),
+        no_value=_NOTHING,
+    )
+    columns = [
+        Column("target", "Target", links=[to("ecmp-target", "This target", "target", "${__value.raw}")]),
+        Column("Value #A", "Verdict", "none", mappings=words(SUMMARY)),
+        Column("Value #B", "Paths ok", "percentunit", steps=_RATIO, width=90),
+        Column("Value #C", "Since", "dateTimeFromNow", width=125),
+    ]
+    return table_panel(look, columns, [Query(expr) for expr in queries], sort="Paths ok")
 
 
 def _history() -> Panel:
@@ -198,7 +217,7 @@ def _reachability() -> Panel:
         "Paths that are ok per path that is expected; of several exporters the least. The 20 lowest.",
         "percentunit",
         (8, 10),
-        steps=((None, RED), (0.000001, ORANGE), (1, GREEN)),
+        steps=_RATIO,
         links=[to("ecmp-node", "This node", "node", "${__field.labels.node}")],
         minimum=0,
         maximum=1,
@@ -208,8 +227,7 @@ def _reachability() -> Panel:
 
 
 def _stages() -> Panel:
-    metric, by = "ecmp_target_next_hops", "min by (target, vip, router)"
-    counts = [f"{by} ({select(metric, f'stage={chr(34)}{stage}{chr(34)}')})" for stage in _STAGES]
+    counts = [f"min by (target, vip, router) ({_stage(stage)})" for stage in _STAGES]
     look = Look(
         "Next hops of each VIP",
         "How many next hops reach each stage on the way from expected to ok; of several exporters the least. The first "
@@ -232,3 +250,7 @@ def _stages() -> Panel:
     missing = f"{counts[0]} - {counts[-1]}"
     queries = [Query(expr) for expr in (*counts, missing)]
     return table_panel(look, columns, queries, sort="Missing", descending=True)
+
+
+def _stage(stage: str) -> str:
+    return select("ecmp_target_next_hops", f'stage="{stage}"')

@@ -36,6 +36,7 @@ from grafana_foundation_sdk.models.dashboard import (
 
 DATASOURCE: Final = common.DataSourceRef("prometheus", "${datasource}")
 Steps = Sequence[tuple[float | None, str]]
+PLAIN: Final[Steps] = ((None, "text"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Look:
     unit: str
     size: tuple[int, int]
     mappings: Sequence[ValueMapping] = ()
-    steps: Steps = ((None, "text"),)
+    steps: Steps = PLAIN
     links: Sequence[Link] = ()
     no_value: str | None = None
     minimum: float | None = None
@@ -123,7 +124,7 @@ def lines_panel(look: Look, queries: Sequence[Query], *, stacked: bool = False) 
         .tooltip(VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING))
     )
     panel = _dress(builder.build(), look, queries)
-    if look.steps == Look.__dataclass_fields__["steps"].default:
+    if look.steps is PLAIN:
         _defaults(panel).color = FieldColor(FieldColorModeId.PALETTE_CLASSIC_BY_NAME)
     return panel
 

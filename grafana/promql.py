@@ -9,7 +9,8 @@ from grafana.verdicts import PATH, SUMMARY, UNKNOWN
 
 CHOSEN: Final = 'job=~"$job", instance=~"$instance"'
 # Who a path's series are from and what they are about: metrics of a path are joined on these.
-ON_PATH: Final = "on (job, instance, target, vip, port, router, node, next_hop)"
+_PATH: Final = "target, vip, port, router, node, next_hop"
+ON_PATH: Final = f"on (job, instance, {_PATH})"
 RATE: Final = "[$__rate_interval]"
 
 BROKEN: Final = 'verdict!="ok"'
@@ -51,9 +52,14 @@ def since(*matchers: str) -> str:
     return f"{verdict} * {ON_PATH} group_left () {select('ecmp_path_verdict_since_timestamp_seconds')}"
 
 
-def count_or_zero(vector: str, everything: str) -> str:
-    """How many series; 0 only if `everything` has series at all, so that silence is not taken for health."""
-    return f"count({vector}) or count({everything}) * 0"
+def count_or_zero(labels: str, vector: str, everything: str) -> str:
+    """How many values `labels` have; 0 only if `everything` has series at all: silence is not taken for health."""
+    return f"count(count by ({labels}) ({vector})) or count({everything}) * 0"
+
+
+def count_paths(*matchers: str) -> str:
+    """How many paths match, each counted once, however many exporters see it."""
+    return count_or_zero(_PATH, select("ecmp_path_verdict_info", *matchers), select("ecmp_path_verdict_info"))
 
 
 def most_troubled(label: str, limit: int, *matchers: str) -> str:

@@ -22,7 +22,7 @@ def board() -> Board:
             Section("", (*_now(), _neighbors(), _sessions())),
             Section("Sessions over time", (_session_history(), _prefixes())),
             Section("FIB", (_fib(), _installed())),
-            Section("Spread of the flows", (_shares(), _evenness())),
+            Section("Spread of the flows", (_shares(), _evenness(), _polarised())),
             Section("How well it is read", (_agreement(), _query_duration(), _age())),
         ),
         annotations=(session_flaps(_ROUTER),),
@@ -193,16 +193,30 @@ def _evenness() -> Panel:
     look = Look(
         "Chance of shares this uneven",
         "If the router spread flows by its weights, how likely shares as uneven as these would be; the 20 least "
-        "likely. Below 0.1% with polarised set the spread is not chance. No data while the sample is too small.",
+        "likely. No data while the sample is too small.",
         "percentunit",
         (12, 9),
         minimum=0,
         maximum=1,
     )
     chance = f"bottomk(20, min by (target, vip) ({select('ecmp_flow_share_chi_square_p_value', _ROUTER)}))"
-    uneven = f"max by (target, vip) ({select('ecmp_flow_share_polarised', _ROUTER)}) == 1"
-    return lines_panel(
-        look, [Query(chance, "{{target}} {{vip}}"), Query(f"topk(10, {uneven})", "polarised: {{target}} {{vip}}")]
+    return lines_panel(look, [Query(chance, "{{target}} {{vip}}")])
+
+
+def _polarised() -> Panel:
+    look = Look(
+        "Polarised",
+        "Whether the shares differ from the weights beyond chance, and beyond what few hash buckets explain: some next "
+        "hops get too much. At most 30. No data while the sample is too small.",
+        "none",
+        (24, 7),
+        mappings=either("even", GREEN, "polarised", ORANGE),
+        links=[to("ecmp-target", "This target", "target", "${__field.labels.target}")],
+    )
+    metric, by = "ecmp_flow_share_polarised", "max by (target, vip)"
+    ever = f"topk(30, {by} (max_over_time({select(metric, _ROUTER)}[$__range] @ end())))"
+    return timeline_panel(
+        look, [Query(f"{by} ({select(metric, _ROUTER)}) and on (target, vip) {ever}", "{{target}} {{vip}}")]
     )
 
 

@@ -31,8 +31,7 @@ def board() -> Board:
 def _now() -> list[Panel]:
     hops = "ecmp_target_next_hops"
     ok, expected = (
-        f"min by (vip, router) ({select(hops, _TARGET, f'stage={chr(34)}{name}{chr(34)}')})"
-        for name in ("ok", "expected")
+        f"min by (vip, router) ({select(hops, _TARGET, matcher)})" for matcher in ('stage="ok"', 'stage="expected"')
     )
     return [
         stat_panel(
