@@ -4,19 +4,20 @@ ARG BASE=docker.io/library/debian:trixie-slim
 
 
 FROM ${BASE} AS build
-SHELL ["/bin/sh", "-eu", "-c"]
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_ROOT_USER_ACTION=ignore
-RUN apt-get update -qq; \
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+RUN set -eu; \
+    apt-get update -qq; \
     apt-get install -y -qq --no-install-recommends ca-certificates python3-venv
 
 # /build makes the wheel, /opt/ecmp-exporter is what runs; the second has no pip. The secrets are for those whose
 # package index needs a configuration of its own; without them pip asks PyPI.
 COPY requirements.lock requirements-build.lock /src/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca.crt,target=/run/secrets/ca.crt \
+    set -eu; \
     python3 -m venv /build; \
     /build/bin/pip install -q --require-hashes --only-binary :all: -r /src/requirements-build.lock; \
     python3 -m venv --without-pip /opt/ecmp-exporter; \
-    /build/bin/pip --python /opt/ecmp-exporter/bin/python3 install -q --require-hashes --only-binary :all: \
+    /build/bin/pip --python /opt/ecmp-exporter/bin/python3 install -q --no-compile --require-hashes --only-binary :all: \
         -r /src/requirements.lock
 
 COPY pyproject.toml README.md LICENSE /src/
@@ -25,23 +26,27 @@ COPY routers /src/routers
 COPY exporter /src/exporter
 COPY lab /src/lab
 # The root file system may be read-only, and layers lose the times that ordinary bytecode is checked by.
-RUN /build/bin/pip wheel -q --no-index --no-deps --no-build-isolation --wheel-dir /wheel /src; \
-    /build/bin/pip --python /opt/ecmp-exporter/bin/python3 install -q --no-index --no-deps /wheel/*.whl; \
+RUN set -eu; \
+    /build/bin/pip wheel -q --no-index --no-deps --no-build-isolation --wheel-dir /wheel /src; \
+    /build/bin/pip --python /opt/ecmp-exporter/bin/python3 install -q --no-compile --no-index --no-deps /wheel/*.whl; \
     find /opt/ecmp-exporter -name direct_url.json -delete; \
-    python3 -m compileall -q --invalidation-mode unchecked-hash /opt/ecmp-exporter
+    PYTHONHASHSEED=0 python3 -m compileall -q -f --invalidation-mode unchecked-hash /opt/ecmp-exporter
 
 
 FROM ${BASE}
-SHELL ["/bin/sh", "-eu", "-c"]
 # A copy of setpriv carries the only capability, permitted and not effective: so that executing it is never refused.
 # Nothing else may gain rights: the setuid bits of the base go.
-RUN apt-get update -qq; \
+RUN set -eu; \
+    apt-get update -qq; \
     apt-get install -y -qq --no-install-recommends ca-certificates python3 libcap2-bin; \
     install -D /usr/bin/setpriv /usr/local/lib/ecmp-exporter/setpriv; \
     setcap cap_net_raw+p /usr/local/lib/ecmp-exporter/setpriv; \
     apt-get purge -y -qq --auto-remove libcap2-bin; \
     find / -xdev -type f -perm /6000 -exec chmod a-s {} +; \
     rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/cache/ldconfig/* /var/log/*; \
+    useradd --system --user-group --uid 65532 --home-dir /etc/ecmp-exporter --no-create-home --shell /usr/sbin/nologin \
+        --no-log-init ecmp-exporter; \
+    rm -f /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/subuid- /etc/subgid-; \
     install -d /etc/ecmp-exporter
 COPY --from=build /opt/ecmp-exporter /opt/ecmp-exporter
 COPY --chmod=0755 image/ecmp-exporter.sh /usr/local/bin/ecmp-exporter

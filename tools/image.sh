@@ -72,6 +72,7 @@ build() {
     buildah bud --quiet --pull-never --format docker --isolation chroot --no-cache --tag "$NAME" \
         --build-arg "REVISION=$(git rev-parse HEAD 2>/dev/null || echo unknown)" $(secrets) . > "$WORK/build.log" 2>&1 ||
         { tail -n 30 "$WORK/build.log" >&2; fail "the build failed"; }
+    buildah rmi --prune > /dev/null # what bore the name before
 }
 
 unpack() {
@@ -88,6 +89,9 @@ clean() { rm -rf "$WORK"; }
 action=${1:-}
 case $action in base | build | unpack | clean) ;; *) fail "image.sh base|build|unpack DIR|clean" ;; esac
 [ "$(id -u)" -eq 0 ] || fail "image.sh needs root, for debootstrap and for the files of the image"
+for program in buildah debootstrap; do
+    command -v "$program" > /dev/null || fail "$program is missing: sh tools/packages.sh install buildah debootstrap crun"
+done
 shift
 mkdir -p "$WORK"
 "$action" "$@"
