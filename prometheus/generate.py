@@ -1,7 +1,8 @@
 # ruff: noqa: INP001  (a script: a package of this name would be met for Prometheus' own)
 """Write prometheusrule.yaml, for the Prometheus operator, from the rule files.
 
-Run it as `python prometheus/generate.py [--check]`. The rule files are the source. `--check` writes nothing and exits with 1 if the manifest is not what they say.
+Run it as `python prometheus/generate.py [--check]`. The rule files are the source. `--check` writes nothing and exits
+with 1 if the manifest is not what they say.
 """
 
 from __future__ import annotations
