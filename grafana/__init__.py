@@ -6,4 +6,5 @@ import warnings
 # classic one only, so the advice cannot be taken; it must not fail what runs with warnings as errors.
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Prefer using dashboardv2", DeprecationWarning)
-    import grafana_foundation_sdk.models.dashboard  # noqa: F401
+    import grafana_foundation_sdk.builders.dashboard
+    import grafana_foundation_sdk.builders.stat  # noqa: F401  # panels bring the newer schemas' models, which warn too

@@ -123,7 +123,7 @@ def _rounds() -> Panel:
 
 def _missed() -> Panel:
     look = Look(
-        "Rounds missed",
+        "Rounds missed per second",
         "Rounds per second that did not start because the one before still ran. The interval is too short if this "
         "goes on.",
         "ops",

@@ -95,8 +95,8 @@ def _stages() -> Panel:
 
 def _probes() -> Panel:
     look = Look(
-        "Probes",
-        "Probes to the target per second, by node; the 20 busiest nodes.",
+        "Probes per second",
+        "Probes to the target, by node; the 20 busiest nodes.",
         "ops",
         (12, 9),
         minimum=0,
