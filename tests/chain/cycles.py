@@ -138,7 +138,7 @@ def _note_broken(cycle: Cycle, fault: Fault, look: Look, begun: float) -> None:
         if alert.state == "firing":
             cycle.firing.setdefault(named(alert.labels), passed)
     for notice in look.notices:
-        if notice.status == "firing":
+        if notice.status == "firing" and notice.receiver.tells:
             cycle.arrived.setdefault(named(notice.labels), notice.at - begun)
     cycle.notices = look.notices
 
@@ -148,6 +148,8 @@ def _note_healed(cycle: Cycle, look: Look, begun: float) -> None:
         cycle.healed_verdict = time.monotonic() - begun
     for notice in look.notices:
         subject = named(notice.labels)
+        if not notice.receiver.tells:
+            continue
         if notice.status == "firing" and subject not in cycle.arrived:
             cycle.late.setdefault(subject, notice.at - begun)
         elif notice.status == "resolved" and notice.at > begun:
@@ -171,7 +173,9 @@ def _suppressed(held: Mapping[str, object]) -> bool:
 def _left(look: Look) -> str:
     """What is not yet as in a healthy lab; empty when all is."""
     last = {notice.fingerprint: notice for notice in look.notices}
-    opened = [named(notice.labels) for notice in last.values() if notice.status == "firing"]
+    opened = [
+        named(notice.labels) for notice in last.values() if notice.status == "firing" and notice.receiver.tells_resolved
+    ]
     parts = {
         "verdicts": {path: verdict for path, verdict in look.verdicts.items() if OK.get(path) != verdict},
         "alerts": [(*named(alert.labels), alert.state) for alert in look.alerts],

@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from tests.chain.scaled import Scale, alertmanager, rules
+from tests.chain.scaled import Receiver, Scale, alertmanager, receivers, rules
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "prometheus" / "rules"
@@ -41,7 +41,7 @@ class Notice:
     """One alert as a notification told of it; `at` by time.monotonic()."""
 
     at: float
-    receiver: str
+    receiver: Receiver
     status: str
     fingerprint: str
     labels: Labels
@@ -55,14 +55,15 @@ class Notice:
 class Webhook:
     """Keeps every alert of every notification, in the order in which they came."""
 
-    def __init__(self) -> None:
+    def __init__(self, receivers: Iterable[Receiver]) -> None:
+        known = {receiver.name: receiver for receiver in receivers}
         self._notices: list[Notice] = []
         kept = self._notices
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                kept.extend(_notices(body, time.monotonic()))
+                kept.extend(_notices(body, known[body["receiver"]], time.monotonic()))
                 self.send_response(200)
                 self.end_headers()
 
@@ -88,9 +89,9 @@ class Webhook:
             self._server.server_close()
 
 
-def _notices(body: dict[str, Any], at: float) -> list[Notice]:
+def _notices(body: dict[str, Any], receiver: Receiver, at: float) -> list[Notice]:
     return [
-        Notice(at, body["receiver"], one["status"], one["fingerprint"], one["labels"], one["annotations"])
+        Notice(at, receiver, one["status"], one["fingerprint"], one["labels"], one["annotations"])
         for one in body["alerts"]
     ]
 
@@ -176,8 +177,8 @@ def monitoring(
     """
     directory.mkdir(parents=True, exist_ok=True)
     shipped = yaml.safe_load(ALERTMANAGER.read_text(encoding="utf-8"))
-    with Webhook().serving() as webhook:
-        routes = alertmanager(shipped, scale or Scale(), webhook.url)
+    with Webhook(receivers(shipped)).serving() as webhook:
+        routes = alertmanager(shipped, scale, webhook.url)
         with _alertmanager(routes, directory) as manager:
             config = {
                 "global": {"scrape_interval": scrape, "evaluation_interval": evaluate},

@@ -23,11 +23,15 @@ _ROUTE_DURATIONS = ("group_wait", "group_interval", "repeat_interval")
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What durations are divided by. Ranges never get shorter than `shortest_range`: they need samples in them."""
+    """What durations are divided by; none gets shorter than `shortest` seconds by it.
+
+    The exporter's rounds cannot be made as much faster: what waits for a round or two has to be left that long, and
+    ranges need samples in them.
+    """
 
     rules: float = 1.0
     alertmanager: float = 1.0
-    shortest_range: float = 5.0
+    shortest: float = 0.001
 
 
 def seconds(duration: str) -> float:
@@ -37,10 +41,10 @@ def seconds(duration: str) -> float:
     return sum(int(count) * _UNITS[unit] for count, unit in _PART.findall(duration))
 
 
-def divided(duration: str, by: float) -> str:
-    """The duration divided, in whole milliseconds; none but zero becomes zero."""
+def divided(duration: str, by: float, shortest: float) -> str:
+    """The duration divided, in whole milliseconds, and not below `shortest` seconds unless it was so before."""
     whole = seconds(duration)
-    return f"{max(1, round(whole * 1000 / by))}ms" if whole else duration
+    return f"{round(1000 * min(whole, max(whole / by, shortest)))}ms"
 
 
 def expression(text: str, scale: Scale) -> str:
@@ -49,11 +53,9 @@ def expression(text: str, scale: Scale) -> str:
     def replaced(found: re.Match[str]) -> str:
         if found["string"] is not None:
             return found["string"]
-        shorter = seconds(found["duration"]) / scale.rules
-        bounded = max(shorter, min(scale.shortest_range, seconds(found["duration"])))
-        return f"{found['before']}{round(bounded * 1000)}ms"
+        return found["before"] + divided(found["duration"], scale.rules, scale.shortest)
 
-    return text if scale.rules == 1 else _IN_EXPRESSION.sub(replaced, text)
+    return _IN_EXPRESSION.sub(replaced, text)
 
 
 def rules(document: Mapping[str, Any], scale: Scale) -> dict[str, Any]:
@@ -62,10 +64,10 @@ def rules(document: Mapping[str, Any], scale: Scale) -> dict[str, Any]:
 
 
 def _group(group: Mapping[str, Any], scale: Scale) -> dict[str, Any]:
-    shorter = _with_divided(group, ("interval",), scale.rules)
+    shorter = _with_divided(group, ("interval",), scale.rules, 0)
     shorter["rules"] = [
         {
-            **_with_divided(rule, ("for", "keep_firing_for"), scale.rules),
+            **_with_divided(rule, ("for", "keep_firing_for"), scale.rules, scale.shortest),
             "expr": expression(str(rule["expr"]), scale),
         }
         for rule in group["rules"]
@@ -73,26 +75,53 @@ def _group(group: Mapping[str, Any], scale: Scale) -> dict[str, Any]:
     return shorter
 
 
-def alertmanager(document: Mapping[str, Any], scale: Scale, webhook: str) -> dict[str, Any]:
-    """The configuration with its waiting times divided and every receiver, one that sends nothing included, pointed to
-    `webhook`/NAME."""
-    changed = dict(document)
-    if "global" in changed:
-        changed["global"] = _with_divided(changed["global"], ("resolve_timeout",), scale.alertmanager)
-    changed["route"] = _route(changed["route"], scale)
+def alertmanager(document: Mapping[str, Any], scale: Scale | None, webhook: str) -> dict[str, Any]:
+    """The configuration with its waiting times divided (as they are without a scale), and every receiver, one that
+    tells nobody included, pointed to `webhook`/NAME."""
+    changed = dict(document) if scale is None else _shorter(document, scale)
     changed["receivers"] = [
-        {"name": one["name"], "webhook_configs": [{"url": f"{webhook}/{one['name']}", "send_resolved": True}]}
-        for one in document["receivers"]
+        {
+            "name": one.name,
+            "webhook_configs": [{"url": f"{webhook}/{one.name}", "send_resolved": one.tells_resolved}],
+        }
+        for one in receivers(document)
     ]
     return changed
 
 
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """`tells`: it tells somebody of alerts; `tells_resolved`: and that they are over."""
+
+    name: str
+    tells: bool
+    tells_resolved: bool
+
+
+def receivers(document: Mapping[str, Any]) -> list[Receiver]:
+    """The receivers of an Alertmanager configuration."""
+    return [_receiver(one) for one in document["receivers"]]
+
+
+def _receiver(values: Mapping[str, Any]) -> Receiver:
+    ways = [way for key, found in values.items() if key.endswith("_configs") for way in found]
+    return Receiver(values["name"], bool(ways), any(way.get("send_resolved", True) for way in ways))
+
+
+def _shorter(document: Mapping[str, Any], scale: Scale) -> dict[str, Any]:
+    changed = dict(document)
+    if "global" in changed:
+        changed["global"] = _with_divided(changed["global"], ("resolve_timeout",), scale.alertmanager, scale.shortest)
+    changed["route"] = _route(changed["route"], scale)
+    return changed
+
+
 def _route(route: Mapping[str, Any], scale: Scale) -> dict[str, Any]:
-    shorter = _with_divided(route, _ROUTE_DURATIONS, scale.alertmanager)
+    shorter = _with_divided(route, _ROUTE_DURATIONS, scale.alertmanager, scale.shortest)
     if "routes" in shorter:
         shorter["routes"] = [_route(one, scale) for one in shorter["routes"]]
     return shorter
 
 
-def _with_divided(values: Mapping[str, Any], keys: tuple[str, ...], by: float) -> dict[str, Any]:
-    return {key: divided(str(value), by) if key in keys and by != 1 else value for key, value in values.items()}
+def _with_divided(values: Mapping[str, Any], keys: tuple[str, ...], by: float, shortest: float) -> dict[str, Any]:
+    return {key: divided(str(value), by, shortest) if key in keys else value for key, value in values.items()}

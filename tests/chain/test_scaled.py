@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.chain.scaled import Scale, alertmanager, divided, expression, rules, seconds
+from tests.chain.scaled import Scale, alertmanager, divided, expression, receivers, rules, seconds
 
-TENTH = Scale(rules=10, alertmanager=20, shortest_range=4)
+TENTH = Scale(rules=10, alertmanager=20, shortest=4)
 
 
 @pytest.mark.parametrize(("text", "value"), [("15s", 15), ("1h30m", 5400), ("250ms", 0.25), ("1d", 86400), ("0", 0)])
@@ -22,9 +22,11 @@ def test_what_is_no_duration(text: str) -> None:
         seconds(text)
 
 
-def test_nothing_but_zero_becomes_zero() -> None:
-    assert divided("1s", 10_000) == "1ms"
-    assert divided("0s", 10) == "0s"
+@pytest.mark.parametrize(
+    ("before", "after"), [("1h", "360000ms"), ("30s", "4000ms"), ("4s", "4000ms"), ("1s", "1000ms"), ("0s", "0ms")]
+)
+def test_what_is_short_already_is_not_divided(before: str, after: str) -> None:
+    assert divided(before, 10, 4) == after
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,6 @@ def test_nothing_but_zero_becomes_zero() -> None:
 )
 def test_expressions_keep_everything_but_ranges_and_offsets(before: str, after: str) -> None:
     assert expression(before, TENTH) == after
-    assert expression(before, Scale()) == before
 
 
 def test_rules_are_divided_and_keep_the_rest() -> None:
@@ -59,7 +60,6 @@ def test_rules_are_divided_and_keep_the_rest() -> None:
             }
         ]
     }
-    assert rules(document, Scale()) == document
 
 
 def test_every_receiver_reaches_the_webhook_and_routes_stay() -> None:
@@ -72,21 +72,26 @@ def test_every_receiver_reaches_the_webhook_and_routes_stay() -> None:
             "group_by": ["node"],
             "routes": [{"receiver": "nowhere", "matchers": ['severity="info"'], "group_interval": "5m"}],
         },
-        "receivers": [{"name": "tickets", "email_configs": [{"to": "b@example.org"}]}, {"name": "nowhere"}],
+        "receivers": [
+            {"name": "tickets", "email_configs": [{"to": "b@example.org"}]},
+            {"name": "notes", "webhook_configs": [{"url": "http://127.0.0.1:9", "send_resolved": False}]},
+            {"name": "nowhere"},
+        ],
         "inhibit_rules": inhibit,
     }
     assert alertmanager(document, TENTH, "http://127.0.0.1:1") == {
         "global": {"resolve_timeout": "15000ms", "smtp_from": "a@example.org"},
         "route": {
             "receiver": "tickets",
-            "group_wait": "1500ms",
+            "group_wait": "4000ms",
             "group_by": ["node"],
             "routes": [{"receiver": "nowhere", "matchers": ['severity="info"'], "group_interval": "15000ms"}],
         },
         "receivers": [
-            {"name": name, "webhook_configs": [{"url": f"http://127.0.0.1:1/{name}", "send_resolved": True}]}
-            for name in ("tickets", "nowhere")
+            {"name": name, "webhook_configs": [{"url": f"http://127.0.0.1:1/{name}", "send_resolved": resolved}]}
+            for name, resolved in (("tickets", True), ("notes", False), ("nowhere", False))
         ],
         "inhibit_rules": inhibit,
     }
-    assert document["receivers"][1] == {"name": "nowhere"}
+    assert document["receivers"][2] == {"name": "nowhere"}
+    assert [one.tells for one in receivers(document)] == [True, True, False]

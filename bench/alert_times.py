@@ -1,0 +1,235 @@
+"""How long alerts take with the shipped rules, routes and intervals (`make alert-times`): docs/alert-times.md.
+
+Each fault in a lab of its own, with a real exporter, Prometheus and Alertmanager; nothing is sped up. Takes about an
+hour, for the alert that waits longest, and needs root and Debian's frr, prometheus and prometheus-alertmanager.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.chain.alert_cases import ALL_FAULTS
+from tests.chain.cycles import Cycle, Fault, Named, Patience, play, wait_until_clean
+from tests.chain.watched import Pace, watched
+
+ROOT = Path(__file__).resolve().parents[1]
+ALERTMANAGER = "prometheus/alertmanager.yml"
+PAGE = ROOT / "docs" / "alert-times.md"
+# The longest `for` is half an hour. No alert needs more than four minutes from a verdict to being pending.
+PATIENCE = Patience(broken=3000, healed=2400, quiet=240, look=1)
+
+HEAD = """\
+# How long alerts take
+
+Written by `make alert-times` (`bench/alert_times.py`); not edited by hand. Each fault was broken and healed once, in a
+lab of its own, under the shipped rules and `alertmanager.yml` (only its receivers are pointed to a webhook) and the
+default intervals: probes, router and scrapes every 15 s; rules every 15 s unless their group says 10 s. It is one run:
+each stage is up to one interval shorter or longer, as the fault falls late or early in it.
+
+- {when}, {labs} labs at a time on {machine}
+- {prometheus}; {alertmanager}; FRR as the router, read over SSH
+- rules and exporter: commit {commit}
+
+All figures are seconds. *Verdict*, *firing* and *webhook* count from the moment at which breaking began: until
+`/api/v1/status` showed the fault on all paths that it hits, until Prometheus fired, until Alertmanager's notification
+arrived. *Resolved* counts from the moment at which healing began until the webhook was told that the alert is over;
+`-` where the receiver is not told.
+
+| fault | verdict | alert | about | firing | webhook | resolved |
+|---|--:|---|---|--:|--:|--:|
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One alert of one fault, in seconds; None for what did not come."""
+
+    alert: str
+    subjects: tuple[str, ...]
+    firing: float | None
+    webhook: float | None
+    resolved: float | None
+
+
+def main() -> int:
+    options = _options()
+    chosen = [fault for fault in ALL_FAULTS if not options.only or any(word in fault.name for word in options.only)]
+    began, commit = datetime.now(UTC), _commit()
+    with tempfile.TemporaryDirectory() as directory:
+        cycles = _played(chosen, options.labs, Path(directory))
+    page = render(chosen, cycles, _head(began, commit, options.labs))
+    if options.only:
+        print(page)
+    else:
+        PAGE.write_text(page, encoding="utf-8")
+    return 0 if all(fault.name in cycles for fault in chosen) else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--labs", type=int, default=4, help="how many at once (default 4)")
+    parser.add_argument("--only", nargs="+", metavar="WORD", help="faults with these words; printed, not written")
+    return parser.parse_args()
+
+
+def _played(faults: list[Fault], labs: int, directory: Path) -> dict[str, Cycle]:
+    """What each lab saw. A fault that could not be played is told of and left out."""
+    # Those that wait longest first, so that they do not wait alone at the end.
+    order = sorted(faults, key=lambda fault: not fault.name.startswith("hash_"))
+    cycles: dict[str, Cycle] = {}
+    telling = threading.Lock()
+
+    def one(number: int, fault: Fault) -> None:
+        try:
+            cycle = _cycle(fault, number, directory / str(number))
+        except Exception as error:  # noqa: BLE001 (the other labs go on)
+            with telling:
+                print(f"{fault.name}: {error!r}", file=sys.stderr, flush=True)
+            return
+        cycles[fault.name] = cycle
+        with telling:
+            print(f"{fault.name}: {_told(cycle)}", file=sys.stderr, flush=True)
+
+    with ThreadPoolExecutor(labs) as pool:
+        for number, fault in enumerate(order):
+            pool.submit(one, number, fault)
+    return cycles
+
+
+def _cycle(fault: Fault, number: int, directory: Path) -> Cycle:
+    with (
+        ThreadPoolExecutor(1) as hands,
+        watched(f"times{number}", directory, router="frr", pace=Pace()) as lab,
+    ):
+        wait_until_clean(lab, PATIENCE)
+        # Which alerts come is what is to be found out here: none is waited for by name.
+        return play(lab, replace(fault, alerts=frozenset()), PATIENCE, hands)
+
+
+def _told(cycle: Cycle) -> str:
+    """All that was seen, as JSON: the page can be written from it once more."""
+    values = {
+        "in_effect": cycle.in_effect,
+        "verdict": cycle.verdict,
+        **{
+            what: {f"{name} {subject}": round(seconds, 1) for (name, subject), seconds in found.items()}
+            for what, found in (
+                ("firing", cycle.firing),
+                ("arrived", cycle.arrived),
+                ("late", cycle.late),
+                ("resolved", cycle.resolved),
+            )
+        },
+        "settled": cycle.settled,
+        "healed_verdict": cycle.healed_verdict,
+        "clean": cycle.clean,
+        "left": cycle.left,
+    }
+    return json.dumps(values)
+
+
+def render(faults: list[Fault], cycles: dict[str, Cycle], head: list[str]) -> str:
+    """The page. A fault without a cycle has a row that says so."""
+    rows = [line for fault in faults for line in _rows(fault, cycles.get(fault.name))]
+    return "\n".join([*head, *rows, *_foot(faults, cycles)]) + "\n"
+
+
+def _head(began: datetime, commit: str, labs: int) -> list[str]:
+    head = HEAD.format(
+        when=f"{began:%Y-%m-%d %H:%M} UTC",
+        labs=labs,
+        machine=_machine(),
+        prometheus=_version("prometheus"),
+        alertmanager=_version("prometheus-alertmanager"),
+        commit=commit,
+    )
+    return head.splitlines()
+
+
+def _rows(fault: Fault, cycle: Cycle | None) -> list[str]:
+    if cycle is None:
+        return [f"| {fault.name} | - | could not be played | | | | |"]
+    told = [row for row in _alerts(cycle) if row.webhook is not None]
+    if not told:
+        return [f"| {fault.name} | {_number(cycle.verdict)} | none | | | | |"]
+    return [
+        f"| {fault.name if not number else ''} | {_number(cycle.verdict) if not number else ''} | {row.alert} "
+        f"| {', '.join(row.subjects)} | {_number(row.firing)} | {_number(row.webhook)} | {_number(row.resolved)} |"
+        for number, row in enumerate(told)
+    ]
+
+
+def _alerts(cycle: Cycle) -> list[Row]:
+    """By alert, in the order in which they arrived: the first of its name to fire and arrive, the last to resolve."""
+    names: dict[str, list[Named]] = {}
+    everything = {**cycle.firing, **cycle.arrived}
+    for key in sorted(everything, key=lambda key: (cycle.arrived.get(key, float("inf")), everything[key])):
+        names.setdefault(key[0], []).append(key)
+    return [
+        Row(
+            name,
+            tuple(sorted(subject for _, subject in keys)),
+            min((cycle.firing[key] for key in keys if key in cycle.firing), default=None),
+            min((cycle.arrived[key] for key in keys if key in cycle.arrived), default=None),
+            max((cycle.resolved[key] for key in keys if key in cycle.resolved), default=None),
+        )
+        for name, keys in names.items()
+    ]
+
+
+def _foot(faults: list[Fault], cycles: dict[str, Cycle]) -> list[str]:
+    quiet = [
+        f"- {fault.name}: {', '.join(sorted({name for name, _ in found}))}"
+        for fault in faults
+        if (cycle := cycles.get(fault.name)) and (found := cycle.suppressed)
+    ]
+    return [
+        "",
+        "## Fired, and told nobody",
+        "",
+        "Inhibited, as one fault shall be told once; or of the kind that only serves to inhibit.",
+        "",
+        *(quiet or ["None."]),
+    ]
+
+
+def _number(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds:.0f}"
+
+
+def _machine() -> str:
+    processors = len(Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\nprocessor"))
+    return f"{processors} processors, Linux {platform.release()}"
+
+
+def _version(program: str) -> str:
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    return (done.stdout or done.stderr).split(" (")[0].replace(", version", "")
+
+
+def _commit() -> str:
+    """What was measured: the commit, and whether exporter, lab or rules differ from it."""
+    commit = _git("rev-parse", "--short", "HEAD")
+    changed = _git(
+        "status", "--porcelain", "--", "exporter", "probes", "routers", "lab", "prometheus/rules", ALERTMANAGER
+    )
+    return f"{commit} with uncommitted changes" if changed else commit
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, cwd=ROOT)
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""Every fault that is broken and healed under alerting, and the alerts that must reach somebody then: these only.
+
+The faults of the lab, and what no fault of the lab does: to the exporter, its configuration, its link, its way to
+the router.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from urllib.error import HTTPError
+
+from lab import commands
+from tests.chain.cycles import Fault, Named
+from tests.chain.rehearsal import Verdicts
+from tests.chain.test_faults import FAULTS, OK
+from tests.chain.watched import Watched
+
+GITEA = ("gitea-ssh", "gitea-ssh-v6")
+# A table of its own, as the lab writes its own tables anew with each fault.
+_CUT = "table inet cut {{ chain input {{ type filter hook input priority -10; {match} drop; }}; }}"
+_JOIN = ("nft", "delete", "table", "inet", "cut")
+
+# The alert that a verdict must cause, where another name than the verdict's own is used.
+_CAUSE = {
+    "neighbor_missing": "EcmpNeighborMissing",
+    "session_down": "EcmpBgpSessionDown",
+    "route_missing": "EcmpRouteMissing",
+    "route_filtered": "EcmpRouteMissing",
+    "route_unused": "EcmpRouteUnused",
+    "route_not_installed": "EcmpRouteNotInstalled",
+    "stale_route": "EcmpStaleRoute",
+}
+
+
+def _lab_fault(kind: str, *nodes: str, seen: Callable[[Verdicts], bool], alerts: Iterable[Named]) -> Fault:
+    def break_(watched: Watched) -> None:
+        for node in nodes or (None,):
+            commands.break_(kind, node, name=watched.name)
+
+    def heal(watched: Watched) -> None:
+        commands.heal(name=watched.name)
+
+    return Fault(" ".join((kind, *nodes)), break_, heal, seen, frozenset(alerts))
+
+
+def _all_have(wanted: Verdicts) -> Callable[[Verdicts], bool]:
+    return lambda now: all(now.get(path) == verdict for path, verdict in wanted.items())
+
+
+def _some_have(verdict: str) -> Callable[[Verdicts], bool]:
+    return lambda now: verdict in now.values()
+
+
+def _single_faults() -> list[Fault]:
+    return [
+        _lab_fault(
+            kind,
+            node,
+            seen=_all_have({(target, node): verdict for target in targets}),
+            alerts=_alerts_of(verdict, node),
+        )
+        for kind, node, verdict, targets in FAULTS
+    ]
+
+
+def _alerts_of(verdict: str, node: str) -> set[Named]:
+    return {(_CAUSE.get(verdict, ""), node)}
+
+
+def _combined_faults() -> list[Fault]:
+    pair = ("leviathan1", "leviathan2")
+    return [
+        _lab_fault(
+            "unexpected_next_hop",
+            "leviathan1",
+            seen=_all_have({(target, "leviathan1"): "unexpected_next_hop" for target in GITEA}),
+            alerts={},
+        ),
+        _lab_fault(
+            "neighbor_missing",
+            *pair,
+            seen=_all_have({("web", node): "neighbor_missing" for node in pair}),
+            alerts={},
+        ),
+        _lab_fault("no_icmp", "leviathan2", seen=_all_have(OK), alerts={}),
+        _lab_fault("hash_addresses", seen=_some_have("unverified"), alerts={}),
+        _lab_fault("hash_random", seen=_all_have(OK), alerts={}),
+    ]
+
+
+def _own_faults() -> list[Fault]:
+    """What happens to the monitor itself."""
+    return [
+        Fault(
+            "exporter gone",
+            lambda watched: watched.stop(),
+            lambda watched: watched.start(),
+            lambda now: not now,
+            frozenset(),
+        ),
+        Fault(
+            "router does not answer SSH",
+            lambda watched: watched.on_edge("nft", _CUT.format(match="tcp dport 22")),
+            lambda watched: watched.on_edge(*_JOIN),
+            _some_have("router_unknown"),
+            frozenset(),
+        ),
+        Fault(
+            "prober's link silent",
+            lambda watched: watched.in_prober("nft", _CUT.format(match='iifname != "lo"')),
+            lambda watched: watched.in_prober(*_JOIN),
+            lambda now: bool(now) and "ok" not in now.values(),
+            frozenset(),
+        ),
+        Fault("configuration broken", _break_configuration, _heal_configuration, _all_have(OK), frozenset()),
+    ]
+
+
+def _break_configuration(watched: Watched) -> None:
+    kept = watched.config.read_text(encoding="utf-8")
+    watched.config.with_suffix(".kept").write_text(kept, encoding="utf-8")
+    watched.config.write_text(kept + "probng: {}\n", encoding="utf-8")
+    with suppress(HTTPError):  # it says what is wrong with the file
+        watched.reload()
+
+
+def _heal_configuration(watched: Watched) -> None:
+    watched.config.with_suffix(".kept").replace(watched.config)
+    watched.reload()
+
+
+ALL_FAULTS: tuple[Fault, ...] = (*_single_faults(), *_combined_faults(), *_own_faults())
