@@ -105,6 +105,7 @@ def _own_faults() -> list[Fault]:
             lambda watched: watched.on_edge(*_JOIN),
             _some_have("router_unknown"),
             frozenset(),
+            transport="ssh",
         ),
         Fault(
             "prober's link silent",
@@ -112,6 +113,7 @@ def _own_faults() -> list[Fault]:
             lambda watched: watched.in_prober(*_JOIN),
             lambda now: bool(now) and "ok" not in now.values(),
             frozenset(),
+            transport="ssh",
         ),
         Fault("configuration broken", _break_configuration, _heal_configuration, _all_have(OK), frozenset()),
     ]

@@ -22,7 +22,7 @@ Named = tuple[str, str]  # alert, and the node, target or router that it is abou
 class Fault:
     """What is broken and healed, when verdicts show it, and the alerts that must reach the webhook: these only.
 
-    `seen` gets no verdicts at all while the exporter does not answer.
+    `seen` gets no verdicts at all while the exporter does not answer. `transport` is how the router has to be read.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Fault:
     heal: Callable[[Watched], object]
     seen: Callable[[Verdicts], bool]
     alerts: frozenset[Named]
+    transport: str = "exec"
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,13 +84,18 @@ class Watched:
 
 
 @contextmanager
-def watched(label: str, directory: Path, *, router: RouterKind, pace: Pace, nodes: int = 3) -> Iterator[Watched]:
-    """Build a lab, the exporter, Prometheus and Alertmanager; everything ends with the block, however it ends."""
+def watched(
+    label: str, directory: Path, *, router: RouterKind, pace: Pace, transport: str = "exec", nodes: int = 3
+) -> Iterator[Watched]:
+    """Build a lab, the exporter, Prometheus and Alertmanager; everything ends with the block, however it ends.
+
+    Over `ssh` each reading of the router is a login, which can cost a machine much: what runs then is its own affair.
+    """
     name = f"{label}-{os.getpid() % 100000}"
     try:
         with _BUILDING:
             commands.up(name, nodes=nodes, router=router)
-        config = _config(name, pace)
+        config = _config(name, transport, pace)
         listener = socket.create_server(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         address = f"127.0.0.1:{port}"
@@ -106,10 +111,11 @@ def watched(label: str, directory: Path, *, router: RouterKind, pace: Pace, node
         commands.down(name)
 
 
-def _config(name: str, pace: Pace) -> Path:
-    """The lab's own configuration, which reads the router over SSH, at this pace."""
+def _config(name: str, transport: str, pace: Pace) -> Path:
+    """The lab's own configuration at this pace."""
     state = commands.state_directory(name)
-    values = yaml.safe_load((state / "exporter.yml").read_text(encoding="utf-8"))
+    own = state / "exporter.yml" if transport == "ssh" else state / "exporter-exec.yml"
+    values = yaml.safe_load(own.read_text(encoding="utf-8"))
     values["probing"] = {"interval": pace.interval, "timeout": pace.timeout}
     for one in values["routers"]:
         one["poll_interval"] = pace.poll
