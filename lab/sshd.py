@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 import shlex
 import shutil
 from dataclasses import dataclass
@@ -71,8 +72,23 @@ def make_keys(state: Path) -> None:
     (directory / "known_hosts").write_text(f"{addresses} {host_key}", encoding="ascii")
     home = state / "home"
     home.mkdir(mode=0o700)
-    accounts = f"root:*:0:0:root:/root:/bin/sh\nmonitor:*:{_LOGIN_UID}:{_LOGIN_UID}::{home}:/bin/sh\n"
-    (directory / "passwd").write_text(accounts, encoding="ascii")
+    (directory / "passwd").write_text(_accounts(home, place.mode()), encoding="utf-8")
+
+
+def _accounts(home: Path, mode: Mode) -> str:
+    """The passwd file of the router: logins have a plain shell and an empty home, whatever start files root has."""
+    logins = [f"root:*:0:0:root:{home}:/bin/sh", f"monitor:*:{_LOGIN_UID}:{_LOGIN_UID}::{home}:/bin/sh"]
+    if mode == "root":
+        # PAM and sshd look for these: root's own entry in the shadow file, the account that sshd confines itself to
+        logins = [
+            f"root:x:0:0:root:{home}:/bin/sh",
+            *(
+                f"{one.pw_name}:x:{one.pw_uid}:{one.pw_gid}::{one.pw_dir}:{one.pw_shell}"
+                for one in pwd.getpwall()
+                if one.pw_name in ("sshd", "frr", "bird")
+            ),
+        ]
+    return "\n".join(logins) + "\n"
 
 
 def start(lab: Lab, state: Path, mode: Mode) -> None:
@@ -88,21 +104,21 @@ def start(lab: Lab, state: Path, mode: Mode) -> None:
         if _knows_penalties(program, path):
             path.write_text(config(state, server.name, mode, penalties=True), encoding="utf-8")
         argv = [program, "-f", str(path), "-E", str(state / "ssh" / f"{server.name}.log")]
-        netns.run_in(server.namespace, argv if mode == "root" else _as_monitor(argv, state))
+        netns.run_in(server.namespace, _with_accounts(argv, state, mode))
 
 
 def _knows_penalties(program: str, path: Path) -> bool:
     return "persourcepenalties" in netns.run([program, "-T", "-f", str(path)], check=False).lower()
 
 
-def _as_monitor(argv: list[str], state: Path) -> list[str]:
-    """Run as the account `monitor`, that exists in a private /etc/passwd only.
+def _with_accounts(argv: list[str], state: Path, mode: Mode) -> list[str]:
+    """Run with a private /etc/passwd; without root as the account `monitor`, that exists there only.
 
     As the mapped uid 0 sshd would try to change to other users, which this user namespace does not have.
     """
     bind = f"mount --bind {shlex.quote(str(state / 'ssh' / 'passwd'))} /etc/passwd"
-    user = f"unshare -U --map-user={_LOGIN_UID} --map-group={_LOGIN_UID}"
-    return ["unshare", "-m", "sh", "-c", f"{bind} && exec {user} {shlex.join(argv)}"]
+    user = "" if mode == "root" else f"unshare -U --map-user={_LOGIN_UID} --map-group={_LOGIN_UID} "
+    return ["unshare", "-m", "sh", "-c", f"{bind} && exec {user}{shlex.join(argv)}"]
 
 
 def exporter_ssh(state: Path) -> dict[str, object]:

@@ -108,6 +108,12 @@ def test_the_router_can_be_logged_in_to(running: RunningLab) -> None:
     assert "10.0.0.13" in running.in_prober([*running.login, shell[router]]) or router == "bird"
 
 
+def test_a_login_reads_no_start_files_of_this_machine(running: RunningLab) -> None:
+    """They may take seconds, print something or never end: a router's login has none."""
+    said = running.in_prober([*running.login, 'echo "$HOME $SHELL"']).split()
+    assert said == [str(running.state / "home"), "/bin/sh"]
+
+
 def test_the_exec_prefix_reaches_the_same_router(running: RunningLab) -> None:
     config = yaml.safe_load((running.state / "exporter-exec.yml").read_text(encoding="utf-8"))
     prefix = config["routers"][0]["exec"]["prefix"]
