@@ -34,8 +34,8 @@ RUN set -eu; \
 
 
 FROM ${BASE}
-# A copy of setpriv carries the only capability, permitted and not effective: so that executing it is never refused.
-# Nothing else may gain rights: the setuid bits of the base go.
+# A copy of setpriv carries the only capability; image/ecmp-exporter.sh says what for. Nothing else may gain rights:
+# the setuid bits of the base go.
 RUN set -eu; \
     apt-get update -qq; \
     apt-get install -y -qq --no-install-recommends ca-certificates python3 libcap2-bin; \

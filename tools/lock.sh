@@ -15,7 +15,7 @@ case $mode in '' | --upgrade | --check) ;; *) echo "lock.sh [--upgrade | --check
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-"$PYTHON" -m pip install --quiet --target "$work/uv" 'uv>=0.8,<1'
+"$PYTHON" -m pip install --quiet --target "$work/uv" uv==0.13.9
 
 # What builds the wheel is said in pyproject.toml, too.
 "$PYTHON" -c '

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from tests.image import seccomp
+
 NET_RAW: Final = "CAP_NET_RAW"
 _SECONDS: Final = 60
 # The machine's control groups do not matter here, and crun refuses some layouts of them.
@@ -72,7 +74,10 @@ class Setting:
             "process": self.process([*self.image.settings["Entrypoint"], *arguments]),
             "root": {"path": str(self.image.rootfs), "readonly": True},
             "mounts": [*_system(), *self._binds()],
-            "linux": {"namespaces": [{"type": kind} for kind in spaces]},
+            "linux": {
+                "namespaces": [{"type": kind} for kind in spaces],
+                "seccomp": seccomp.default(self.capabilities),
+            },
         }
 
     def _binds(self) -> Iterator[dict[str, Any]]:
@@ -108,10 +113,11 @@ class Running:
         return (self.place / "log").read_text()
 
     def rights(self) -> dict[str, str]:
-        """Uid, capability sets and NoNewPrivs of its first process, as in proc(5)."""
+        """User, capability sets, NoNewPrivs and Seccomp of its first process, as in proc(5)."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         fields = dict(line.split(":", 1) for line in lines)
-        return {name: fields[name].split()[0] for name in ("Uid", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs")}
+        names = ("Uid", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")
+        return {name: fields[name].split()[0] for name in names}
 
     def get(self, path: str) -> str:
         """Asked within its network. Raises OSError if there is no answer or a bad one."""

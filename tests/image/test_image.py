@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +21,7 @@ from tests.image.container import NET_RAW, Image, Running, Setting, run, running
 
 pytestmark = pytest.mark.image
 
+ROOT = Path(__file__).parents[2]
 RAW = f"{1 << 13:016x}"
 NONE = f"{0:016x}"
 CONFIG = """
@@ -80,6 +83,7 @@ def test_with_net_raw_it_has_that_and_nothing_else(image: Image, bundle: Path, c
             "CapBnd": RAW,
             "CapAmb": NONE,
             "NoNewPrivs": "1",  # by itself, once its sockets are open
+            "Seccomp": "2",
         }
         assert "kept CAP_NET_RAW" in container.log()
         assert "cannot be traced" not in container.log()
@@ -186,8 +190,7 @@ def test_its_labels_say_what_it_is(image: Image) -> None:
 
 
 def test_the_example_configuration_is_accepted(image: Image, bundle: Path) -> None:
-    example = Path(__file__).parents[2] / "compose/exporter"
-    files = {"/etc/ecmp-exporter/ecmp-exporter.yml": copied(example / "ecmp-exporter.yml", bundle)}
+    files = {"/etc/ecmp-exporter/ecmp-exporter.yml": copied(ROOT / "compose/exporter/ecmp-exporter.yml", bundle)}
     done = run(Setting(image, files=files), bundle, "--config.check")
     assert done.returncode == 0, done.stderr
 
@@ -199,6 +202,14 @@ def copied(file: Path, place: Path) -> Path:
     readable(place)
     assert isinstance(yaml.safe_load(copy.read_text()), dict)
     return copy
+
+
+def test_the_lock_files_are_what_pyproject_asks_for() -> None:
+    """Asks the package index, as the build does."""
+    command = ["sh", str(ROOT / "tools/lock.sh"), "--check"]
+    environment = {**os.environ, "PYTHON": sys.executable}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.lab
@@ -246,11 +257,13 @@ def lab_configuration(name: str, place: Path, image: Image) -> Path:
 
 
 def settled(container: Running, *, traced: bool) -> dict[str, Any]:
-    """The status once all paths of `web` are ok and, if it can be had, some path is known by a trace."""
+    """The status once the router is read, all paths of `web` are ok and, if it can be had, one is known by a trace."""
     deadline = time.monotonic() + 60
     while True:
         status: dict[str, Any] = json.loads(container.get("/api/v1/status"))
-        good = all(path["verdict"] == "ok" for path in status["paths"] if path["target"] == "web")
+        good = all(router["up"] for router in status["routers"]) and all(
+            path["verdict"] == "ok" for path in status["paths"] if path["target"] == "web"
+        )
         if (good and (not traced or "trace" in methods(status))) or time.monotonic() > deadline:
             return status
         time.sleep(0.5)
