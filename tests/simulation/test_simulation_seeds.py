@@ -19,7 +19,7 @@ import pytest
 from tests.simulation.__main__ import report
 from tests.simulation.play import Played, play
 
-FIRST, _, LAST = os.environ.get("SIMULATION_SEEDS", "1-100").partition("-")
+FIRST, _, LAST = os.environ.get("SIMULATION_SEEDS", "1-300").partition("-")
 ROOT = Path(__file__).parent.parent.parent
 SAME = (3, 7, 21)
 HISTORY = """
