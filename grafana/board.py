@@ -73,12 +73,24 @@ def runbook(value: str) -> Link:
 
 
 def verdict_changes(*matchers: str) -> AnnotationQuery:
-    """Marks where paths got another verdict, by node and verdict; at most 20 at a time."""
+    """Marks where paths that match got another verdict, by node and verdict; at most 20 at a time."""
     info = select("ecmp_path_verdict_info", *matchers)
     changed = f"(time() - {select('ecmp_path_verdict_since_timestamp_seconds', *matchers)} < 90)"
     return _annotation(
         "Verdict changes",
         f"topk(20, count by (node, verdict) ({named(f'({info} and {ON_PATH} {changed})')}))",
+        "{{node}}: {{verdict}}",
+        "orange",
+    )
+
+
+def node_changes() -> AnnotationQuery:
+    """Marks where nodes got another verdict: of all nodes at once, for which paths would be too many to ask about."""
+    info = select("ecmp_node_verdict_info")
+    changed = f"(time() - {select('ecmp_node_verdict_since_timestamp_seconds')} < 90)"
+    return _annotation(
+        "Verdict changes",
+        f"topk(20, count by (node, verdict) ({info} and on (job, instance, node) {changed}))",
         "{{node}}: {{verdict}}",
         "orange",
     )

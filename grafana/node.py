@@ -14,7 +14,7 @@ from grafana.panels import (
     timeline_panel,
 )
 from grafana.paths import paths_table
-from grafana.promql import RATE, path_rank, select, summary_rank
+from grafana.promql import RATE, select, worst_path, worst_summary
 from grafana.verdicts import GREEN, ORANGE, PATH, RED, SUMMARY, either, words
 
 _NODE = 'node="$node"'
@@ -40,11 +40,11 @@ def _now() -> list[Panel]:
     return [
         stat_panel(
             Look("Verdict", "On the node, by each exporter.", "none", size, mappings=words(SUMMARY)),
-            [Query(f"max by (instance) ({summary_rank('ecmp_node_verdict_info', _NODE)})", "{{instance}}")],
+            [Query(worst_summary("ecmp_node_verdict_info", "instance", _NODE), "{{instance}}")],
         ),
         stat_panel(
             Look("Why", "The worst verdict on a path through the node.", "none", size, mappings=words(PATH)),
-            [Query(f"max by (instance) ({path_rank(_NODE)})", "{{instance}}")],
+            [Query(worst_path("instance", _NODE), "{{instance}}")],
         ),
         stat_panel(
             Look("Since", "When the node's verdict last changed, or the exporter started.", "dateTimeFromNow", size),
@@ -91,7 +91,7 @@ def _now() -> list[Panel]:
 
 
 def _history() -> Panel:
-    worst = f"max by (instance, target) ({path_rank(_NODE)})"
+    worst = worst_path("instance, target", _NODE)
     look = Look(
         "Verdict history",
         "The worst verdict on the paths to each target through this node; the 30 worst of this time.",
@@ -103,8 +103,7 @@ def _history() -> Panel:
     bad = select("ecmp_path_verdict_info", _NODE, 'verdict!="ok"')
     every = select("ecmp_path_verdict_info", _NODE)
     by = "count by (instance, target)"
-    ever_bad, ever = (f"{by} (last_over_time({one}[$__range] @ end()))" for one in (bad, every))
-    limit = f"topk(30, {ever_bad} or {ever} * 0)"
+    limit = f"topk(30, {by} (last_over_time({bad}[$__range] @ end())) or {by} ({every} @ end()) * 0)"
     return timeline_panel(look, [Query(f"{worst} and on (instance, target) {limit}", "{{target}} ({{instance}})")])
 
 

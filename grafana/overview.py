@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from grafana.board import Board, Section, runbook, session_flaps, to, verdict_changes
+from grafana.board import Board, Section, node_changes, runbook, session_flaps, to
 from grafana.panels import (
     Column,
     Look,
@@ -27,11 +27,11 @@ from grafana.promql import (
     ever_troubled,
     most_troubled,
     named,
-    path_rank,
     select,
     since,
-    summary_rank,
     with_runbook,
+    worst_named,
+    worst_summary,
 )
 from grafana.verdicts import BLUE, GREEN, ORANGE, PATH, RED, SUMMARY, colors, words
 
@@ -49,7 +49,7 @@ def board() -> Board:
             Section("How it came to be", (_history(), _stages_over_time(), _latency())),
             Section("Everything that should work", (_matrix(), _reachability(), _stages())),
         ),
-        annotations=(verdict_changes(), session_flaps()),
+        annotations=(node_changes(), session_flaps()),
     )
 
 
@@ -132,7 +132,7 @@ def _broken_nodes() -> Panel:
 
 
 def _broken_targets() -> Panel:
-    rank = f"max by (target) ({summary_rank('ecmp_target_verdict_info')}) > 1"
+    rank = f"{worst_summary('ecmp_target_verdict_info', 'target')} > 1"
     ok, expected = (f"sum by (target) (min by (target, vip, router) ({_stage(stage)}))" for stage in ("ok", "expected"))
     queries = [
         rank,
@@ -157,7 +157,7 @@ def _broken_targets() -> Panel:
 
 
 def _history() -> Panel:
-    worst = f"max by (node) ({named(path_rank())})"
+    worst = worst_named("node")
     look = Look(
         "Verdict history",
         "The worst verdict on any path through each node, by any exporter. Of more than 20 nodes those with the most "
@@ -196,7 +196,7 @@ def _latency() -> Panel:
 
 
 def _matrix() -> Panel:
-    worst = f"max by (node, target) ({named(path_rank())})"
+    worst = worst_named("node, target")
     limits = f"and on (node) {most_troubled('node', 40)} and on (target) {most_troubled('target', 20)}"
     look = Look(
         "Nodes and targets",

@@ -36,6 +36,8 @@ from grafana_foundation_sdk.models.dashboard import (
 
 DATASOURCE: Final = common.DataSourceRef("prometheus", "${datasource}")
 Steps = Sequence[tuple[float | None, str]]
+# Points over the time shown: one a minute in six hours. More would ask Prometheus for ten thousand series too often.
+_POINTS: Final = 360
 PLAIN: Final[Steps] = ((None, "text"),)
 
 
@@ -110,6 +112,7 @@ def lines_panel(look: Look, queries: Sequence[Query], *, stacked: bool = False) 
     mode = common.StackingMode.NORMAL if stacked else common.StackingMode.NONE
     builder = (
         timeseries.Panel()
+        .max_data_points(_POINTS)
         .line_width(1)
         .fill_opacity(40 if stacked else 5)
         .show_points(common.VisibilityMode.NEVER)
@@ -133,6 +136,7 @@ def timeline_panel(look: Look, queries: Sequence[Query]) -> Panel:
     """A row for each series, a colour and a word for each value."""
     builder = (
         statetimeline.Panel()
+        .max_data_points(_POINTS)
         .merge_values(True)
         .show_value(common.VisibilityMode.AUTO)
         .row_height(0.85)
@@ -152,7 +156,14 @@ def timeline_panel(look: Look, queries: Sequence[Query]) -> Panel:
 
 def heatmap_panel(look: Look, query: Query) -> Panel:
     """A histogram over time; the query returns a series for each bucket, by `le`."""
-    builder = heatmap.Panel().calculate(False).cell_gap(1).show_value(common.VisibilityMode.NEVER).show_legend()
+    builder = (
+        heatmap.Panel()
+        .max_data_points(_POINTS)
+        .calculate(False)
+        .cell_gap(1)
+        .show_value(common.VisibilityMode.NEVER)
+        .show_legend()
+    )
     panel = _dress(builder.build(), look, [query], form=prometheus.PromQueryFormat.HEATMAP)
     options = panel.options
     if isinstance(options, heatmap_model.Options):

@@ -8,17 +8,18 @@ from grafana_foundation_sdk.models.dashboard import Panel
 
 from grafana.board import runbook, to
 from grafana.panels import Column, Look, Query, table_panel
-from grafana.promql import ON_PATH, path_rank, select, since, with_runbook
+from grafana.promql import ON_PATH, select, since, with_runbook, worst_path
 from grafana.verdicts import GREEN, PATH, RED, colors, either
 
 
 def paths_table(about: str, *, columns_for: Literal["node", "target"]) -> Panel:
     """A row for each path that matches `about`, the worst first, with why, since when and what to do."""
-    by = "by (instance, target, vip, port, router, node, next_hop, verdict)"
+    labels = "instance, target, vip, port, router, node, next_hop, verdict"
+    by = f"by ({labels})"
     verdict = f"{select('ecmp_path_verdict_info', about)} * {ON_PATH} group_left ()"
     queries = [
         f"{with_runbook(f'max {by} ({since(about)})')} * 1000",
-        f"max {by} ({path_rank(about)})",
+        worst_path(labels, about),
         f"max {by} ({verdict} {select('ecmp_path_up', about)})",
         f"max {by} ({verdict} {select('ecmp_path_last_success_timestamp_seconds', about)}) * 1000",
     ]

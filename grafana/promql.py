@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from grafana.verdicts import PATH, SUMMARY, UNKNOWN
+from grafana.verdicts import PATH, SUMMARY, UNKNOWN, Word
 
 CHOSEN: Final = 'job=~"$job", instance=~"$instance"'
 # Who a path's series are from and what they are about: metrics of a path are joined on these.
@@ -22,14 +22,19 @@ def select(metric: str, *matchers: str) -> str:
     return f"{metric}{{{', '.join((CHOSEN, *matchers))}}}"
 
 
-def path_rank(*matchers: str) -> str:
-    """The rank of each path's verdict, with all labels, `verdict` too."""
-    return _ranks("ecmp_path_verdict_info", {verdict: word.rank for verdict, word in PATH.items()}, matchers)
+def worst_path(labels: str, *matchers: str) -> str:
+    """The rank of the worst verdict on any path with these labels."""
+    return _worst("ecmp_path_verdict_info", PATH, labels, matchers)
 
 
-def summary_rank(metric: str, *matchers: str) -> str:
+def worst_named(labels: str, *matchers: str) -> str:
+    """The same by node and other labels, with the next hop's address where no node is known to own it."""
+    return f"max by ({labels}) ({named(worst_path(f'{labels}, next_hop', *matchers))})"
+
+
+def worst_summary(metric: str, labels: str, *matchers: str) -> str:
     """The same for ecmp_node_verdict_info and ecmp_target_verdict_info."""
-    return _ranks(metric, {verdict: word.rank for verdict, word in SUMMARY.items()}, matchers)
+    return _worst(metric, SUMMARY, labels, matchers)
 
 
 def named(vector: str) -> str:
@@ -63,20 +68,29 @@ def count_paths(*matchers: str) -> str:
 
 
 def most_troubled(label: str, limit: int, *matchers: str) -> str:
-    """The values of a path label with the most paths that are not ok now, filled up with others."""
-    bad = named(select("ecmp_path_verdict_info", BROKEN, *matchers))
-    every = named(select("ecmp_path_verdict_info", *matchers))
-    return f"topk({limit}, count by ({label}) ({bad}) or count by ({label}) ({every}) * 0)"
+    """The values of `node` or `target` with the most paths that are not ok now, filled up with others."""
+    bad = select("ecmp_path_verdict_info", BROKEN, *matchers)
+    return _troubled(label, limit, bad, select("ecmp_path_verdict_info", *matchers))
 
 
 def ever_troubled(label: str, limit: int, *matchers: str) -> str:
     """The same, of the time that the dashboard shows; the same set at every step of it."""
-    bad = named(f"last_over_time({select('ecmp_path_verdict_info', BROKEN, *matchers)}[$__range] @ end())")
-    every = named(f"last_over_time({select('ecmp_path_verdict_info', *matchers)}[$__range] @ end())")
-    return f"topk({limit}, count by ({label}) ({bad}) or count by ({label}) ({every}) * 0)"
+    bad = f"last_over_time({select('ecmp_path_verdict_info', BROKEN, *matchers)}[$__range] @ end())"
+    return _troubled(label, limit, bad, f"{select('ecmp_path_verdict_info', *matchers)} @ end()")
 
 
-def _ranks(metric: str, ranks: dict[str, int], matchers: Iterable[str]) -> str:
+def _troubled(label: str, limit: int, bad: str, every: str) -> str:
+    if label == "node":
+        bad, every = (named(f"count by (node, next_hop) ({one})") for one in (bad, every))
+    return f"topk({limit}, sum by ({label}) ({bad}) or sum by ({label}) ({every}) * 0)"
+
+
+def _worst(metric: str, words: Mapping[str, Word], labels: str, matchers: Iterable[str]) -> str:
+    """From the worst verdict to the best: `or` keeps what comes first, and sees few series, as each is grouped."""
     own = tuple(matchers)
-    parts = [select(metric, *own, f'verdict="{verdict}"') + f" * {rank}" for verdict, rank in ranks.items()]
+    ranked = sorted(words.items(), key=lambda item: -item[1].rank)
+    parts = [
+        f"group by ({labels}) ({select(metric, *own, f'verdict={chr(34)}{verdict}{chr(34)}')}) * {word.rank}"
+        for verdict, word in ranked
+    ]
     return f"({' or '.join(parts)})"

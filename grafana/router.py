@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.models.dashboard import Panel
 
 from grafana.board import Board, Section, session_flaps, to
-from grafana.panels import Column, Look, Query, lines_panel, stat_panel, table_panel, timeline_panel
+from grafana.panels import Column, Look, Query, bars_panel, lines_panel, stat_panel, table_panel, timeline_panel
 from grafana.promql import select
 from grafana.verdicts import GREEN, ORANGE, RED, either
 
@@ -162,10 +162,11 @@ def _fib() -> Panel:
         Column("Value #B", "Share", "percentunit"),
         Column("Value #C", "Expected share", "percentunit"),
     ]
+    first = f"bottomk(500, min {by} ({select('ecmp_next_hop_installed', _ROUTER)}))"
     queries = [
-        f"min {by} ({select('ecmp_next_hop_installed', _ROUTER)})",
-        f"avg {by} ({select('ecmp_next_hop_flow_share_ratio', _ROUTER)})",
-        f"avg {by} ({select('ecmp_next_hop_flow_share_expected_ratio', _ROUTER)})",
+        first,
+        f"avg {by} ({select('ecmp_next_hop_flow_share_ratio', _ROUTER)}) and {first}",
+        f"avg {by} ({select('ecmp_next_hop_flow_share_expected_ratio', _ROUTER)}) and {first}",
     ]
     return table_panel(look, columns, [Query(expr) for expr in queries], sort="FIB")
 
@@ -182,11 +183,13 @@ def _shares() -> Panel:
         "Measured share of the flows less the share by the router's weights; the 20 largest differences.",
         "percentunit",
         (12, 9),
+        minimum=0,
+        maximum=1,
     )
     by = "avg by (vip, node)"
     measured = f"{by} ({select('ecmp_next_hop_flow_share_ratio', _ROUTER)})"
     expected = f"{by} ({select('ecmp_next_hop_flow_share_expected_ratio', _ROUTER)})"
-    return lines_panel(look, [Query(f"topk(20, abs({measured} - {expected}))", "{{node}} {{vip}}")])
+    return bars_panel(look, [Query(f"sort_desc(topk(20, abs({measured} - {expected})))", "{{node}} {{vip}}")])
 
 
 def _evenness() -> Panel:

@@ -7,7 +7,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 from grafana.board import Board, Section, to, verdict_changes
 from grafana.panels import Column, Look, Query, lines_panel, stat_panel, table_panel, timeline_panel
 from grafana.paths import paths_table
-from grafana.promql import RATE, ever_troubled, named, path_rank, select, summary_rank
+from grafana.promql import RATE, ever_troubled, select, worst_named, worst_path, worst_summary
 from grafana.verdicts import GREEN, ORANGE, PATH, RED, SUMMARY, either, words
 
 _TARGET = 'target="$target"'
@@ -36,11 +36,11 @@ def _now() -> list[Panel]:
     return [
         stat_panel(
             Look("Verdict", "On the target, by each exporter.", "none", (6, 4), mappings=words(SUMMARY)),
-            [Query(f"max by (instance) ({summary_rank('ecmp_target_verdict_info', _TARGET)})", "{{instance}}")],
+            [Query(worst_summary("ecmp_target_verdict_info", "instance", _TARGET), "{{instance}}")],
         ),
         stat_panel(
             Look("Why", "The worst verdict on a path to the target.", "none", (6, 4), mappings=words(PATH)),
-            [Query(f"max by (instance) ({path_rank(_TARGET)})", "{{instance}}")],
+            [Query(worst_path("instance", _TARGET), "{{instance}}")],
         ),
         stat_panel(
             Look(
@@ -69,7 +69,7 @@ def _now() -> list[Panel]:
 
 
 def _history() -> Panel:
-    worst = f"max by (node) ({named(path_rank(_TARGET))})"
+    worst = worst_named("node", _TARGET)
     look = Look(
         "Verdict history",
         "The worst verdict on the target's paths through each node, by any exporter; the 30 worst nodes of this time.",

@@ -1,15 +1,18 @@
-"""Which labels the result of an expression has: what legends, links and columns may name."""
+"""Which labels the result of an expression has, and what it asks for that the exporter does not have.
+
+Recording rules do not count as known: a dashboard has to work without them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, Final
 
 import promql_parser as promql
 
 from exporter.metrics import catalogue
-from tests.prometheus.expressions import FOREIGN
+from tests.prometheus.expressions import FOREIGN, names
 
 _NONE: Final = frozenset[str]()
 _SCRAPED: Final = frozenset({"job", "instance"})
@@ -20,6 +23,36 @@ _SETS: Final = frozenset({"and", "unless"})
 def result_labels(expression: str) -> frozenset[str]:
     """Those that the result can have; ValueError if the expression is not PromQL."""
     return _of(promql.parse(expression))
+
+
+def problems(expression: str) -> list[str]:
+    """One sentence for each metric or label that nothing exposes, and for each that is matched on and not there."""
+    unknown = []
+    for metric, labels in names(expression).items():
+        if metric not in _exposed():
+            unknown.append(f"no metric {metric}")
+            continue
+        unknown += [f"{metric} has no label {label}" for label in sorted(labels - _exposed()[metric] - _SCRAPED)]
+    return unknown or list(_lost(promql.parse(expression)))
+
+
+def _lost(node: Any) -> Iterator[str]:
+    match node:
+        case promql.BinaryExpr():
+            for side in (node.lhs, node.rhs):
+                yield from (f"nothing of {label} is left to match on" for label in sorted(_matched(node) - _of(side)))
+                yield from _lost(side)
+        case promql.Call():
+            for argument in node.args:
+                yield from _lost(argument)
+        case promql.AggregateExpr() | promql.ParenExpr() | promql.UnaryExpr() | promql.SubqueryExpr():
+            yield from _lost(node.expr)
+
+
+def _matched(node: promql.BinaryExpr) -> frozenset[str]:
+    if node.modifier is None or node.modifier.matching is None:
+        return _NONE
+    return frozenset(node.modifier.matching.labels)
 
 
 def _of(node: Any) -> frozenset[str]:

@@ -16,9 +16,23 @@ DIRECTORY: Final = Path(__file__).parents[2] / "grafana" / "dashboards"
 GLOBALS: Final[Mapping[str, str]] = MappingProxyType(
     {"__rate_interval": "1m", "__interval": "15s", "__range": "1h", "job": ".+", "instance": ".+"}
 )
-# Panels that have nothing to show while all is well, by dashboard, title and query, and a fault of the rehearsal
-# network (lab/faults.py) under which they have.
-NEEDS_FAULT: Final[Mapping[tuple[str, str, str], str]] = MappingProxyType({})
+# Panels that have nothing to show while all is well, by dashboard and title, and a fault of the rehearsal network
+# (lab/faults.py), on leviathan3, under which they have. $node is leviathan3 then, and $target web-v6: of that target
+# the lab has everything, also flows that were followed from before a change of next hops.
+NEEDS_FAULT: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
+    {
+        ("ecmp-overview", "Which node is broken, since when, and why"): "neighbor_missing",
+        ("ecmp-overview", "Which target is hurt"): "neighbor_missing",
+        ("ecmp-target", "Flows moved by the last change of next hops"): "neighbor_missing",
+        ("ecmp-node", "Failures by reason"): "blackhole",
+        ("ecmp-target", "Failures by reason"): "blackhole",
+        ("ecmp-exporter", "Failed probes by reason"): "blackhole",
+    }
+)
+# Panels that the rehearsal network never has anything for, and why.
+NOT_IN_LAB: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
+    {("ecmp-target", "DNS"): "the lab's targets are addresses, and it has no name server"}
+)
 _VARIABLE: Final = re.compile(r"\$([A-Za-z_]\w*)|\$\{(\w+)(?::\w+)?\}")
 
 
@@ -38,8 +52,13 @@ class PanelQuery:
 
     @property
     def needs_fault(self) -> str | None:
-        """The fault without which there is nothing to show; None if there always is."""
-        return NEEDS_FAULT.get(self.key)
+        """The fault without which there is nothing to show; None if there always is, or never in the lab."""
+        return NEEDS_FAULT.get((self.dashboard, self.panel))
+
+    @property
+    def not_in_lab(self) -> str | None:
+        """Why the lab has nothing to show here; None if it has."""
+        return NOT_IN_LAB.get((self.dashboard, self.panel))
 
 
 @cache

@@ -8,9 +8,17 @@ from typing import Any
 
 import pytest
 
-from tests.grafana.labels import result_labels
-from tests.grafana.queries import annotation_queries, dashboards, fill, panel_queries, panels
-from tests.prometheus.expressions import problems_of
+from lab.faults import KINDS
+from tests.grafana.labels import problems, result_labels
+from tests.grafana.queries import (
+    NEEDS_FAULT,
+    NOT_IN_LAB,
+    annotation_queries,
+    dashboards,
+    fill,
+    panel_queries,
+    panels,
+)
 
 CHOSEN = {"node": "leviathan3", "target": "web", "router": "edge"}
 # What a query may add to the rows that a table joins on other labels: there is one value for each row.
@@ -26,7 +34,18 @@ each = pytest.mark.parametrize("uid", sorted(dashboards()))
 def test_everything_asked_is_promql_and_known_to_the_exporter() -> None:
     asked = [*panel_queries(CHOSEN), *annotation_queries(CHOSEN)]
     assert len(asked) > 100
-    assert list(problems_of(one.expression for one in asked)) == []
+    assert [(one.key, found) for one in asked for found in problems(one.expression)] == []
+
+
+def test_what_the_exporter_does_not_have_is_found() -> None:
+    wrong = {
+        "ecmp_path_upp": ["no metric ecmp_path_upp"],
+        "sum by (node) (ecmp_router_up)": ["ecmp_router_up has no label node"],
+        'ecmp_node_verdict_info{vip="a"}': ["ecmp_node_verdict_info has no label vip"],
+        "ecmp_path_up and on (node) topk(1, max by (vip) (ecmp_path_up))": ["nothing of node is left to match on"],
+        "node:ecmp_reachable_vantages:count": ["no metric node:ecmp_reachable_vantages:count"],
+    }
+    assert {expression: problems(expression) for expression in wrong} == wrong
 
 
 def test_variables_are_read_from_metrics_that_there_are() -> None:
@@ -37,7 +56,7 @@ def test_variables_are_read_from_metrics_that_there_are() -> None:
         if one["type"] == "query" and (found := re.search(r"label_values\((.+), \w+\)", one["query"]["query"]))
     ]
     assert len(asked) == 2 * len(dashboards()) + 3
-    assert list(problems_of(fill(one, CHOSEN) for one in asked)) == []
+    assert [(one, found) for one in asked for found in problems(fill(one, CHOSEN))] == []
 
 
 def test_a_variable_that_nobody_filled_in_is_an_error() -> None:
@@ -58,6 +77,12 @@ def test_labels_of_a_result_are_told() -> None:
         'label_replace(sum(up), "x", "1", "y", "")': {"x"},
     }
     assert {expression: set(result_labels(expression)) for expression in known} == known
+
+
+def test_panels_that_need_a_fault_are_there_and_so_are_the_faults() -> None:
+    titles = {(one.dashboard, one.panel) for one in panel_queries(CHOSEN)}
+    assert NEEDS_FAULT.keys() | NOT_IN_LAB.keys() <= titles
+    assert set(NEEDS_FAULT.values()) <= KINDS.keys()
 
 
 @each
