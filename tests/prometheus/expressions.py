@@ -72,7 +72,7 @@ def unknown(expression: str, recorded: Mapping[str, frozenset[str]] | None = Non
     `recorded` are the recording rules' results with their labels, by default those of the shipped rules.
     """
     known = {**_exposed(), **(recorded_metrics() if recorded is None else recorded)}
-    problems: list[str] = []
+    problems = _lost(promql.parse(expression), _NO_LABELS)
     for metric, labels in names(expression).items():
         if metric not in known:
             problems.append(f"no metric {metric or 'without a name'}")
@@ -161,6 +161,31 @@ def _walk(node: Any, asked: frozenset[str], found: dict[str, set[str]]) -> None:
             _walk(node.expr, asked, found)
         case _:
             return
+
+
+def _lost(node: Any, asked: frozenset[str]) -> list[str]:
+    """One sentence for each label that a matching clause asks of an aggregation which drops it."""
+    match node:
+        case promql.AggregateExpr():
+            own = _NO_LABELS if node.modifier is None else frozenset(node.modifier.labels)
+            keeps = node.modifier is not None and _is_by(node.modifier)
+            gone = (asked - own if keeps or node.modifier is None else asked & own) - TARGET_LABELS
+            found = [f"{label} is aggregated away in {_flat(node)}" for label in sorted(gone)]
+            return found + _lost(node.expr, _NO_LABELS)
+        case promql.BinaryExpr():
+            matching, grouped = _matching(node)
+            return _lost(node.lhs, matching) + _lost(node.rhs, matching | grouped)
+        case promql.Call():
+            below = _NO_LABELS if node.func.name in _WRITERS else asked
+            return [problem for argument in node.args for problem in _lost(argument, below)]
+        case promql.ParenExpr() | promql.UnaryExpr() | promql.SubqueryExpr():
+            return _lost(node.expr, asked)
+        case _:
+            return []
+
+
+def _flat(node: promql.Expr) -> str:
+    return " ".join(node.prettify().split())
 
 
 def _walk_operation(node: promql.BinaryExpr, asked: frozenset[str], found: dict[str, set[str]]) -> None:
