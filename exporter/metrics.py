@@ -1,11 +1,11 @@
-"""The metrics of DESIGN.md section 8, rendered from one status. Pure: no state is kept between scrapes."""
+"""The metrics of DESIGN.md section 8, rendered from one status. Pure but for `of_this_process`: no state is kept."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -51,6 +51,11 @@ def catalogue() -> tuple[Described, ...]:
         Described(family.name + _SUFFIXES.get(family.type, ""), family.type, family.documentation, _labels_of(family))
         for family in families
     )
+
+
+def of_this_process() -> Collector:
+    """The `process_` metrics that client libraries give: processor time, memory, descriptors, start (proc(5))."""
+    return ProcessCollector(registry=None)
 
 
 def render(status: Status, reloads: Reloads, accept: str, process: Collector | None = None) -> tuple[bytes, str]:

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 import yaml
 from aiohttp import hdrs, web
-from prometheus_client import ProcessCollector
 
 from exporter import metrics, page
 from exporter.config import Config, Module
@@ -81,7 +80,7 @@ class _Handlers:
     def __init__(self, state: State) -> None:
         self._state = state
         self._rendering = asyncio.Lock()
-        self._process = ProcessCollector(registry=None)
+        self._process = metrics.of_this_process()
 
     async def metrics(self, request: web.Request) -> web.Response:
         """Rendered in a thread, one scrape at a time: thousands of series must not delay probes."""
