@@ -7,7 +7,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 from grafana.board import Board, Section, session_flaps, to
 from grafana.panels import Column, Look, Query, bars_panel, lines_panel, stat_panel, table_panel, timeline_panel
 from grafana.promql import select
-from grafana.verdicts import GREEN, ORANGE, RED, either
+from grafana.verdicts import BLUE, GREEN, ORANGE, RED, either
 
 _ROUTER = 'router="$router"'
 _ESTABLISHED = either("down", RED, "Established", GREEN)
@@ -183,6 +183,7 @@ def _shares() -> Panel:
         "Measured share of the flows less the share by the router's weights; the 20 largest differences.",
         "percentunit",
         (12, 9),
+        steps=((None, BLUE),),
         minimum=0,
         maximum=1,
     )
