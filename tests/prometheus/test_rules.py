@@ -139,7 +139,7 @@ def test_each_runbook_has_its_alert() -> None:
 
 def test_the_table_of_alerts_says_what_the_rules_say() -> None:
     rows = re.findall(
-        r"^\| \[(\w+)\]\(runbooks/\w+\.md\) \| (\w+) \| .* \| (\S+), (\S+) \| .* \|$", table(), re.MULTILINE
+        r"^\| \[(\w+)\]\(runbooks/\w+\.md\) \| (\w+) \| .* \| (\S+), (\S+) \|.*\|$", table(), re.MULTILINE
     )
     said = {(rule.alert, rule.labels["severity"], rule.hold or "0s", rule.keep or "0s") for rule in ALERTS}
     assert set(rows) == said
