@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import contextlib
 import shlex
 from dataclasses import dataclass, field
@@ -179,6 +180,8 @@ async def _together(*work: Coroutine[Any, Any, bytes]) -> list[bytes]:
 
 
 async def _connect(settings: SshSettings) -> asyncssh.SSHClientConnection:
+    if os.path.expanduser("~") == "~":  # noqa: PTH111 - Path.expanduser and asyncssh, which uses it, raise then
+        raise RouterError("this user has no home directory, and SSH needs one: set HOME", ErrorKind.KEY_FILE)
     known_hosts = _known_hosts(settings.known_hosts)
     for path in settings.client_keys:
         _check_client_key(path)
