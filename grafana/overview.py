@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from grafana.board import Board, Section, node_changes, runbook, session_flaps, to
+from grafana.board import Board, Section, node_changes, restarts, runbook, session_flaps, to
 from grafana.panels import (
     Column,
     Look,
@@ -50,7 +50,7 @@ def board() -> Board:
             Section("How it came to be", (_history(), _stages_over_time(), _latency())),
             Section("Everything that should work", (_matrix(), _reachability(), _stages())),
         ),
-        annotations=(node_changes(), session_flaps()),
+        annotations=(node_changes(), session_flaps(), restarts()),
     )
 
 

@@ -172,9 +172,9 @@ def _fib() -> Panel:
 
 
 def _installed() -> Panel:
-    look = Look("Next hops installed", "By VIP; the 20 with the fewest.", "short", (8, 10), minimum=0)
-    installed = f"sum by (vip) (min by (vip, next_hop, node) ({select('ecmp_next_hop_installed', _ROUTER)}))"
-    return lines_panel(look, [Query(f"bottomk(20, {installed})", "{{vip}}")])
+    look = Look("Next hops installed", "By target and VIP; the 20 with the fewest.", "short", (8, 10), minimum=0)
+    installed = select("ecmp_target_next_hops", _ROUTER, 'stage="installed"')
+    return lines_panel(look, [Query(f"bottomk(20, min by (target, vip) ({installed}))", "{{target}} {{vip}}")])
 
 
 def _shares() -> Panel:
