@@ -123,7 +123,7 @@ def test_every_metric_and_label_is_known(rule: Rule) -> None:
 def test_recorded_names_are_level_metric_operation() -> None:
     for rule in expressions.rules():
         if rule.record is not None:
-            assert re.fullmatch(r"[a-z_]+:ecmp_[a-z_]+:[a-z]+", rule.record)
+            assert re.fullmatch(r"[a-z_]+:ecmp_[a-z_]+:[a-z0-9]+", rule.record)
 
 
 @pytest.mark.parametrize("alert", NAMES)
