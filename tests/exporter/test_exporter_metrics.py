@@ -3,7 +3,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter.board import Board
 from exporter.hashing import HashKind
-from exporter.metrics import Reloads, catalogue, render
+from exporter.metrics import Reloads, render
 from exporter.pathmap import Rehash
 from exporter.status import DirectProbe, Status
 from exporter.steering_status import HopSteering, SteeringStatus
@@ -387,15 +386,3 @@ def test_the_manual_knows_the_metrics_of_steering() -> None:
     assert named <= set(SERIES)
     steering = re.compile("ecmp_(steering|flow_share|next_hop_flow|rehash|trace|target_(stranger|unseen))")
     assert {name for name in SERIES if steering.match(name)} == named
-
-
-def test_the_page_of_metrics_says_what_there_is() -> None:
-    root = Path(__file__).parent.parent.parent
-    done = subprocess.run(
-        [sys.executable, "tools/metrics_page.py", "--check"], cwd=root, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout) == (0, "")
-    assert {described.name for described in catalogue()} == {
-        re.sub(r"_(bucket|count|sum)$", "", name) if "duration_seconds_" in name else name
-        for name in {*SERIES, PAST_THE_ROUTER}
-    }
