@@ -30,17 +30,22 @@ class Fault:
     heal: Callable[[Watched], object]
     seen: Callable[[Verdicts], bool]
     alerts: frozenset[Named]
+    perhaps: frozenset[Named] = frozenset()  # alerts that chance decides about
     transport: str = "exec"
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds: to wait for what must come; and for nothing more to come before it is believed that nothing will."""
+    """Seconds: to wait for what must come; and for nothing more to come before it is believed that nothing will.
+
+    Alerts in `may_be_pending` are not waited for while they only pend.
+    """
 
     broken: float
     healed: float
     quiet: float
     look: float
+    may_be_pending: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -66,6 +71,15 @@ class Cycle:
         """Alerts that fired and that nobody was told of: inhibited."""
         return frozenset(self.firing) - frozenset(self.arrived)
 
+    def __str__(self) -> str:
+        """What happened when, for a person who wonders why."""
+        lines = [f"{self.fault}: in effect {self.in_effect:.1f}, verdict {self.verdict}, healed {self.healed_verdict}"]
+        for alert in sorted({*self.firing, *self.arrived, *self.late}):
+            kinds = {"firing": self.firing, "arrived": self.arrived, "late": self.late, "resolved": self.resolved}
+            times = ", ".join(f"{kind} {found[alert]:.1f}" for kind, found in kinds.items() if alert in found)
+            lines.append(f"  {' '.join(alert)}: {times}")
+        return "\n".join([*lines, self.left])
+
 
 def named(labels: Labels) -> Named:
     return labels["alertname"], next((labels[key] for key in _SUBJECT if labels.get(key)), "")
@@ -89,7 +103,7 @@ def play(watched: Watched, fault: Fault, patience: Patience, pool: ThreadPoolExe
     broken = pool.submit(fault.break_, watched)
     broken.add_done_callback(lambda _: setattr(cycle, "in_effect", time.monotonic() - begun))
     quiet_since = None
-    for look in _looks(watched, before, begun + patience.broken, patience.look):
+    for look in _looks(watched, before, begun + patience.broken, patience):
         now = time.monotonic()
         _note_broken(cycle, fault, look, begun)
         as_wanted = broken.done() and cycle.verdict is not None and fault.alerts <= cycle.arrived.keys()
@@ -109,7 +123,7 @@ def _heal(
     healed = pool.submit(fault.heal, watched)
     healed.add_done_callback(lambda _: setattr(cycle, "healed_in_effect", time.monotonic() - begun))
     quiet_since = None
-    for look in _looks(watched, before, begun + patience.healed, patience.look):
+    for look in _looks(watched, before, begun + patience.healed, patience):
         now = time.monotonic()
         _note_healed(cycle, look, begun)
         left = _left(look)
@@ -121,14 +135,18 @@ def _heal(
     healed.result()
 
 
-def _looks(watched: Watched, before: int, until: float, every: float) -> Iterator[Look]:
+def _looks(watched: Watched, before: int, until: float, patience: Patience) -> Iterator[Look]:
     while time.monotonic() < until:
         at = time.monotonic()
         monitoring = watched.monitoring
         verdicts = watched.verdicts()
-        alerts, held = monitoring.alerts(), monitoring.held()
-        yield Look(verdicts, alerts, held, list(monitoring.webhook.notices[before:]))
-        time.sleep(max(0.0, at + every - time.monotonic()))
+        alerts = [
+            alert
+            for alert in monitoring.alerts()
+            if alert.state == "firing" or alert.name not in patience.may_be_pending
+        ]
+        yield Look(verdicts, alerts, monitoring.held(), list(monitoring.webhook.notices[before:]))
+        time.sleep(max(0.0, at + patience.look - time.monotonic()))
 
 
 def _note_broken(cycle: Cycle, fault: Fault, look: Look, begun: float) -> None:
@@ -191,7 +209,7 @@ def wait_until_clean(watched: Watched, patience: Patience) -> None:
     """Until a new lab is healthy and nothing fires; AssertionError, with what is left, if it never is."""
     until = time.monotonic() + patience.healed
     left = "nothing was looked at"
-    for look in _looks(watched, len(watched.monitoring.webhook.notices), until, patience.look):
+    for look in _looks(watched, len(watched.monitoring.webhook.notices), until, patience):
         if not (left := _left(look)):
             return
     raise AssertionError(f"a lab with nothing broken: {left}")
