@@ -26,10 +26,11 @@ from tests.chain.watched import Pace, watched
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "alert-times.md"
-# The longest `for` is half an hour; what Alertmanager holds back, it holds back for five minutes, notes for an hour.
-PATIENCE = Patience(broken=3000, healed=1200, quiet=90, look=1)
+# What Alertmanager holds back, it holds back for five minutes, and notes for an hour: they are not told that it is over.
+PATIENCE = Patience(broken=900, healed=1200, quiet=90, look=1)
 # Notes that come after ten minutes and half an hour are waited for only where they are the point.
 SLOW = frozenset({"EcmpFlowShareUneven", "EcmpPathsUnverified"})
+LONG_PATIENCE = replace(PATIENCE, broken=3000)
 # A lab that starts takes all the processor it gets: one at a time, so that none measures the start of another.
 STARTING = threading.Lock()
 
@@ -123,7 +124,8 @@ def _cycle(fault: Fault, directory: Path, source: Path) -> Cycle:
         slow = SLOW - {name for name, _ in fault.alerts}
         # Which alerts come is what is to be found out here: none is waited for by name, but those that take very long.
         waited = frozenset(alert for alert in fault.alerts if alert[0] in SLOW)
-        return play(lab, replace(fault, alerts=waited), replace(PATIENCE, may_be_pending=slow), hands)
+        patience = LONG_PATIENCE if waited else PATIENCE
+        return play(lab, replace(fault, alerts=waited), replace(patience, may_be_pending=slow), hands)
 
 
 def render(faults: list[Fault], cycles: dict[str, Cycle], head: list[str]) -> str:
