@@ -22,13 +22,13 @@ Named = tuple[str, str]  # alert, and the node, target or router that it is abou
 class Fault:
     """What is broken and healed, when verdicts show it, and the alerts that must reach the webhook: these only.
 
-    `seen` gets no verdicts at all while the exporter does not answer. `transport` is how the router has to be read.
+    `seen` is None where no verdict shows it. `transport` is how the router has to be read.
     """
 
     name: str
     break_: Callable[[Watched], object]
     heal: Callable[[Watched], object]
-    seen: Callable[[Verdicts], bool]
+    seen: Callable[[Verdicts], bool] | None
     alerts: frozenset[Named]
     perhaps: frozenset[Named] = frozenset()  # alerts that chance decides about
     transport: str = "exec"
@@ -106,7 +106,8 @@ def play(watched: Watched, fault: Fault, patience: Patience, pool: ThreadPoolExe
     for look in _looks(watched, before, begun + patience.broken, patience):
         now = time.monotonic()
         _note_broken(cycle, fault, look, begun)
-        as_wanted = broken.done() and cycle.verdict is not None and fault.alerts <= cycle.arrived.keys()
+        shown = fault.seen is None or cycle.verdict is not None
+        as_wanted = broken.done() and shown and fault.alerts <= cycle.arrived.keys()
         quiet_since = (quiet_since or now) if as_wanted and _nothing_to_come(look) else None
         if quiet_since is not None and now - quiet_since >= patience.quiet:
             cycle.settled = True
@@ -151,7 +152,7 @@ def _looks(watched: Watched, before: int, until: float, patience: Patience) -> I
 
 def _note_broken(cycle: Cycle, fault: Fault, look: Look, begun: float) -> None:
     passed = time.monotonic() - begun
-    if cycle.verdict is None and fault.seen(look.verdicts):
+    if cycle.verdict is None and fault.seen is not None and fault.seen(look.verdicts):
         cycle.verdict = passed
     for alert in look.alerts:
         if alert.state == "firing":
