@@ -9,19 +9,20 @@ from __future__ import annotations
 import argparse
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.chain.alert_cases import ALL_FAULTS
-from tests.chain.cycles import Cycle, Fault, Named, Patience, play, wait_until_clean
+from tests.chain.cycles import GIVE_UP, Cycle, Fault, Named, Patience, play, wait_until_clean
 from tests.chain.monitoring import SHIPPED
 from tests.chain.watched import Pace, watched
 
@@ -48,10 +49,11 @@ each stage is up to one interval shorter or longer, as the fault falls late or e
 - rules and exporter: commit {commit}
 
 All figures are seconds. *Verdict*, *firing* and *webhook* count from the moment at which breaking began: until
-`/api/v1/status` showed the fault on all paths that it hits, until Prometheus fired, until Alertmanager's notification
-arrived. *Resolved* counts from the moment at which healing began until the webhook was told that the alert is over;
-`-` where the receiver is not told. An alert that is told of several nodes, targets or addresses has the time of the
-first, and of the last that is over. What should not have come, or should have and did not, is marked **so**.
+`/api/v1/status` showed the fault on all paths that it hits (`-`: no verdict shows it), until Prometheus fired, until
+Alertmanager's notification arrived. *Resolved* counts from the moment at which healing began until the webhook was told
+that the alert is over; `-` where the receiver is not told. An alert that is told of several nodes, targets or addresses
+has the time of the first, and of the last that is over. What should not have come, or should have and did not, is
+marked **so**.
 
 | fault | verdict | alert | about | firing | webhook | resolved |
 |---|--:|---|---|--:|--:|--:|
@@ -71,6 +73,7 @@ class Row:
 
 def main() -> int:
     options = _options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = [fault for fault in ALL_FAULTS if not options.only or any(word in fault.name for word in options.only)]
     head = _head(datetime.now(UTC), _commit(), options.labs)
 
@@ -115,8 +118,13 @@ def _played(
             print(cycle, file=sys.stderr, flush=True)
 
     with ThreadPoolExecutor(labs) as pool:
-        for number, fault in enumerate(order):
-            pool.submit(one, number, fault)
+        futures = [pool.submit(one, number, fault) for number, fault in enumerate(order)]
+        try:
+            wait(futures)
+        except KeyboardInterrupt:
+            GIVE_UP.set()  # and take the labs down
+            pool.shutdown(cancel_futures=True)
+            raise
     return cycles
 
 
@@ -125,6 +133,8 @@ def _cycle(fault: Fault, directory: Path, source: Path) -> Cycle:
     with ExitStack() as stack:
         hands = stack.enter_context(ThreadPoolExecutor(1))
         with STARTING:
+            if GIVE_UP.is_set():
+                raise InterruptedError
             whole = watched(name, directory, router="frr", pace=Pace(source=source), transport=fault.transport)
             lab = stack.enter_context(whole)
         wait_until_clean(lab, PATIENCE)
@@ -204,8 +214,8 @@ def _foot(faults: list[Fault], cycles: dict[str, Cycle]) -> list[str]:
         "",
         "## Fired, and told nobody",
         "",
-        "Inhibited, as one fault shall be told once; or of the kind that only serves to inhibit. Where such an alert ends",
-        "together with the one that inhibits it, the notice that all is over can name both.",
+        "Inhibited, as one fault shall be told once; or of the kind that only serves to inhibit. Where such an alert",
+        "ends together with the one that inhibits it, the notice that all is over can name both.",
         "",
         *(quiet or ["None."]),
     ]
