@@ -29,7 +29,8 @@ async def go(endpoint: Endpoint, run: Run, means: Means, trust: Trust) -> Round:
     for via in run.vias:
         if not run.map.sources(via):
             vain = endpoint.traced_in_vain
-            run.no_flow[via] = f"no trace has found a flow that takes it ({vain} traced flows stayed without an answer)"
+            found = f"{vain} stayed without an answer" if vain else "none of those that were traced did"
+            run.no_flow[via] = f"no trace has found a flow that takes it ({found})"
     await run.probe_paths(run.vias)
     if means.has_identity and not all(run.map.sources(via) for via in run.vias):
         await search(endpoint, run)

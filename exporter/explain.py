@@ -97,7 +97,7 @@ def _show_cure(out: Console, path: PathStatus) -> None:
 def _distinct(paths: list[PathStatus]) -> list[PathStatus]:
     """One path for each thing that is wrong."""
     wrong = [path for path in paths if path.verdict is not Verdict.OK]
-    return list({(path.verdict, path.reason): path for path in wrong}.values())
+    return list({(path.verdict, path.reason, path.remedy): path for path in wrong}.values())
 
 
 def _step(out: Console, good: bool | None, text: str, indent: int = 2) -> None:

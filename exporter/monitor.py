@@ -27,7 +27,7 @@ from exporter.rounds import Round
 from exporter.run import MOVED
 from exporter.senses import Job, Place
 from exporter.status import Status
-from routers.model import Query
+from routers.model import Query, family_of
 
 _FIRST_LEARNING = 20.0  # seconds, at most, before the first round; mostly it takes less than 5
 _MOST_PENDING = 8  # rounds of one endpoint that wait for the router's next answer
@@ -91,10 +91,8 @@ class Monitor:
     async def poll(self, name: str) -> list[str]:
         """Ask one router, then judge what waited for its answer. Returns the targets to be probed again."""
         feed = self.feeds[name]
-        query = Query(
-            vips=tuple(dict.fromkeys(vip for target in self._expected.targets.values() for vip in target.vips)),
-            node_addresses=tuple(self._expected.owners),
-        )
+        vips = tuple(dict.fromkeys(vip for target in self._expected.targets.values() for vip in target.vips))
+        query = Query(vips, tuple(self._expected.owners), self._sources(vips))
         wandered: frozenset[tuple[Place, str]] = frozenset()
         fresh = await feed.poll(query)
         if self.feeds.get(name) is not feed:
@@ -238,6 +236,17 @@ class Monitor:
         addresses = feed.snapshot.addresses if feed.snapshot is not None else frozenset()
         gateway = self._outside.gateway(vip) if len(self.feeds) > 1 else None
         return crosses(feed.config, len(self.feeds) > 1, gateway, addresses)
+
+    def _sources(self, vips: Iterable[str]) -> dict[str, str]:
+        """By VIP: the address from which its flows start, or the first one of those that are configured."""
+        own = self.config.probing.source_addresses
+        found = {}
+        for vip in vips:
+            pinned = next((address for address in own if family_of(address) == family_of(vip)), None)
+            source = pinned or self._outside.local_source(vip)
+            if source is not None:
+                found[vip] = source
+        return found
 
     def _waiting(self, router: str) -> list[tuple[Job, Round]]:
         """The rounds that this router's newest snapshot may confirm."""

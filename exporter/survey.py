@@ -302,7 +302,7 @@ class Survey:
         traced = subject.endpoint.traced
         found = [len(traced.sources(via)) for via in subject.vias]
         if subject.endpoint.hashing is HashKind.ADDRESSES and not self._urgent(subject, 1):
-            found = [flows for flows in found if flows]  # other ports meet no other next hop
+            found = [flows for flows in found if flows] or found  # other ports meet no other next hop
         return any(flows < traced.limit for flows in found)
 
     def _urgent(self, subject: Subject, enough: int) -> bool:

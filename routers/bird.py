@@ -47,12 +47,13 @@ def ask(query: Query) -> tuple[Command, ...]:
 def follow_up(query: Query, answers: Mapping[str, Answer]) -> tuple[Command, ...]:
     """What each kernel protocol exports for the VIPs: the next hops that BIRD wants in the kernel."""
     protocols = _protocols(_said(_PROTOCOLS, answers), [])
-    return tuple(
+    exports = (
         command
         for family in (IPV4, IPV6)
         for name in _kernels(family, protocols, query, answers) or ()
         for command in _export_commands(name, family, query)
     )
+    return (*exports, *linux.follow_up(query, answers))
 
 
 def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: float) -> Snapshot:

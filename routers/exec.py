@@ -105,7 +105,8 @@ class _Process(asyncio.SubprocessProtocol):
             self.finished.set_exception(error)
 
     def process_exited(self) -> None:
-        self._exited.set_result(None)
+        if not self._exited.done():  # whoever waited for it may have been cancelled
+            self._exited.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc

@@ -57,9 +57,9 @@ def ask(query: Query) -> tuple[Command, ...]:
     )
 
 
-def follow_up(_query: Query, _answers: Mapping[str, Answer]) -> tuple[Command, ...]:
-    """Nothing: FRR tells everything at once."""
-    return ()
+def follow_up(query: Query, answers: Mapping[str, Answer]) -> tuple[Command, ...]:
+    """FRR tells everything at once; its kernel may have to be asked once more."""
+    return linux.follow_up(query, answers)
 
 
 def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: float) -> Snapshot:

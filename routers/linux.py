@@ -37,6 +37,9 @@ ADDRESSES = "kernel addresses"
 HASH_POLICY = "kernel hash policy"
 ORACLE = "kernel flow oracle"
 INGRESS = "kernel route to the prober"
+RULES = {IPV4: "kernel policy rules", IPV6: "kernel IPv6 policy rules"}
+WAYS_BACK = "kernel routes to the prober"
+ROUTED = {IPV4: "kernel FIB by policy", IPV6: "kernel IPv6 FIB by policy"}
 
 _BATCH = ("ip", "-j", "-force", "-batch", "-")
 _BATCH_V6 = ("ip", "-6", "-j", "-force", "-batch", "-")
@@ -51,6 +54,7 @@ _DROPPING = {
     "Permission denied": "prohibit",
 }  # what the kernel answers for these route types (fib_props in net/ipv4/fib_semantics.c)
 _UNUSABLE = {"dead", "linkdown"}
+_USUAL_TABLES = {"local", "main", "default", "255", "254", "253"}
 
 
 def ask(query: Query) -> tuple[Command, ...]:
@@ -65,7 +69,25 @@ def ask(query: Query) -> tuple[Command, ...]:
         Command(NEIGHBORS, ("ip", "-j", "neigh", "show")),
         Command(ADDRESSES, ("ip", "-j", "address", "show")),
         Command(HASH_POLICY, ("grep", "-H", "", *_HASH_FILES.values())),
+        Command(RULES[IPV4], ("ip", "-j", "rule", "show")),
+        Command(RULES[IPV6], ("ip", "-6", "-j", "rule", "show")),
+        *((Command(WAYS_BACK, _BATCH, stdin=_each("route get {}", _sources(query))),) if query.sources else ()),
     )
+
+
+def follow_up(query: Query, answers: Mapping[str, Answer]) -> tuple[Command, ...]:
+    """Where policy rules lead flows to other tables: the routes that the prober's own flows to the VIPs meet.
+
+    For IPv6, where fibmatch is not to be trusted, the next hop of one flow, which must be one of those listed.
+    """
+    ways = _ways_back(query, answers)
+    found = []
+    for version, batch, more in ((IPV4, _BATCH, " fibmatch"), (IPV6, _BATCH_V6, "")):
+        vips = [vip for vip in _vips(query, version) if _way_in(query, vip, ways)]
+        if vips and _has_policy(answers.get(RULES[version])):
+            lines = (f"route get {vip} from {query.sources[vip]} iif {_way_in(query, vip, ways)}{more}" for vip in vips)
+            found.append(Command(ROUTED[version], batch, stdin="".join(f"{line}\n" for line in lines)))
+    return tuple(found)
 
 
 def read_fib(answers: Mapping[str, Answer], query: Query) -> tuple[dict[str, FibEntry | None], list[str]]:
@@ -87,7 +109,71 @@ def read_fib(answers: Mapping[str, Answer], query: Query) -> tuple[dict[str, Fib
                 fib[vip] = _failed_entry(failures[number], vip) if failed else _longest(rows[number], vip)
             except ValueError as error:
                 problems.append(f"{name}: {vip}: {error}")
+    _apply_policy(fib, problems, answers, query)
     return fib, problems
+
+
+def _apply_policy(
+    fib: dict[str, FibEntry | None], problems: list[str], answers: Mapping[str, Answer], query: Query
+) -> None:
+    """Put the routes that the prober's flows meet in the place of those of the main table, as far as they are told.
+
+    A question that the router's kernel refuses (its reverse path filter, say) leaves the main table's answer.
+    """
+    ways = _ways_back(query, answers)
+    for version, name in ROUTED.items():
+        if name not in answers:
+            continue
+        vips = [vip for vip in _vips(query, version) if _way_in(query, vip, ways)]
+        try:
+            rows, _ = _aligned(answers[name], len(vips))
+            told = {vips[number]: row for number, row in rows.items()}
+            for vip, answered in told.items():
+                if version == IPV4:
+                    fib[vip] = _longest(answered, vip)
+                elif fib.get(vip) is not None and not _is_one_of(answered, fib[vip]):
+                    del fib[vip]
+                    problems.append(f"{name}: {vip}: policy rules lead flows to a route that cannot be listed")
+        except ValueError as error:
+            problems.append(f"{name}: {error}")
+
+
+def _is_one_of(answered: Sequence[dict[str, Any]], entry: FibEntry | None) -> bool:
+    hop = _next_hop(answered[0]) if answered else None
+    return hop is not None and entry is not None and hop.address in {one.address for one in entry.next_hops}
+
+
+def _has_policy(answer: Answer | None) -> bool:
+    """Whether any rule leads to another table than the usual three (ip-rule(8)); False where it is not told."""
+    try:
+        rules = [as_dict(row) for row in as_list(parse(_usable(answer)))]
+    except ValueError:
+        return False
+    return any(str(rule.get("table", "main")) not in _USUAL_TABLES for rule in rules if "l3mdev" not in rule)
+
+
+def _sources(query: Query) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(canonical, query.sources.values())))
+
+
+def _ways_back(query: Query, answers: Mapping[str, Answer]) -> dict[str, str]:
+    """By source address: the interface that leads back to it, where its flows enter."""
+    sources = _sources(query)
+    try:
+        rows, _ = _aligned(answers.get(WAYS_BACK), len(sources))
+    except ValueError:
+        return {}
+    found = {sources[number]: as_text(answered[0].get("dev")) for number, answered in rows.items() if answered}
+    return {source: name for source, name in found.items() if name and _INTERFACE.fullmatch(name)}
+
+
+def _way_in(query: Query, vip: str, ways: Mapping[str, str]) -> str | None:
+    source = query.sources.get(vip)
+    return None if source is None else ways.get(canonical(source))
+
+
+def _each(line: str, values: Sequence[str]) -> str:
+    return "".join(f"{line.format(value)}\n" for value in values)
 
 
 def read_neighbors(answers: Mapping[str, Answer]) -> tuple[tuple[LinkNeighbor, ...] | None, list[str]]:

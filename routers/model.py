@@ -155,10 +155,14 @@ class HashPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a snapshot should answer: these VIPs, seen by these expected nodes' addresses."""
+    """What a snapshot should answer: these VIPs, seen by these expected nodes' addresses.
+
+    `sources`: by VIP, the address from which the prober's flows to it start, where that is known.
+    """
 
     vips: tuple[str, ...]
     node_addresses: tuple[str, ...]
+    sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,6 +192,8 @@ async def _connect(settings: SshSettings) -> asyncssh.SSHClientConnection:
                 username=settings.username,
                 known_hosts=known_hosts,
                 config=None,
+                x509_trusted_certs=None,  # else files below ~/.ssh are looked for, which may be forbidden
+                x509_trusted_cert_paths=[],
                 gss_host=None,
                 keepalive_interval=KEEPALIVE_SECONDS,
                 **_credentials(settings),

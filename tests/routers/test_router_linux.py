@@ -202,3 +202,77 @@ def test_ingress() -> None:
     assert linux.ingress_command("192.0.2.2").argv == ("ip", "-j", "route", "get", "192.0.2.2")
     assert linux.read_ingress(Answer(row(dst="192.0.2.2", dev="cli0"))) == "cli0"
     assert linux.read_ingress(Answer(stderr="RTNETLINK answers: Network is unreachable", exit_status=2)) is None
+
+
+PROBER, PROBER_V6 = "198.51.100.10", "2001:db8:51::10"
+RULE = {"priority": 50, "src": "198.51.100.0", "srclen": 24, "table": "100"}
+USUAL = [{"priority": number, "src": "all", "table": name} for number, name in ((0, "local"), (32766, "main"))]
+POLICED = Query(
+    ("203.0.113.10", "203.0.113.22", "2001:db8:f::10"),
+    (),
+    {"203.0.113.10": PROBER, "203.0.113.22": PROBER, "2001:db8:f::10": PROBER_V6},
+)
+
+
+def policed(rules: list[dict[str, object]], **more: str) -> dict[str, Answer]:
+    """A router with these rules; its main table knows two next hops for each VIP."""
+    v4 = [{"dst": vip, "nexthops": [{"gateway": "10.0.0.11"}, {"gateway": "10.0.0.12"}]} for vip in POLICED.vips[:2]]
+    v6 = [{"dst": "2001:db8:f::10", "nexthops": [{"gateway": "fe80::1"}, {"gateway": "fe80::2"}]}]
+    return {
+        linux.FIB: Answer("".join(row(**one) for one in v4)),
+        linux.FIB_V6: Answer(row(**v6[0])),
+        linux.RULES[4]: Answer(json.dumps(rules)),
+        linux.RULES[6]: Answer(json.dumps(rules)),
+        linux.WAYS_BACK: Answer(row(dst=PROBER, dev="wan0") + row(dst=PROBER_V6, dev="wan0")),
+        **{name: Answer(text) for name, text in more.items()},
+    }
+
+
+def test_policy_rules_are_followed_with_the_probers_own_flows() -> None:
+    assert linux.follow_up(POLICED, policed(USUAL)) == ()
+    assert linux.follow_up(POLICED, policed([*USUAL, {"priority": 1000, "src": "all", "l3mdev": None}])) == ()
+    v4, v6 = linux.follow_up(POLICED, policed([*USUAL, RULE]))
+    assert v4.stdin == (
+        f"route get 203.0.113.10 from {PROBER} iif wan0 fibmatch\n"
+        f"route get 203.0.113.22 from {PROBER} iif wan0 fibmatch\n"
+    )
+    assert v6.stdin == f"route get 2001:db8:f::10 from {PROBER_V6} iif wan0\n"
+
+
+def test_the_route_that_a_policy_leads_to_counts() -> None:
+    answers = policed(
+        [*USUAL, RULE],
+        **{
+            linux.ROUTED[4]: row(dst="203.0.113.10", gateway="10.0.0.11", table="100")
+            + row(dst="203.0.113.22", nexthops=[{"gateway": "10.0.0.11"}, {"gateway": "10.0.0.12"}]),
+            linux.ROUTED[6]: row(dst="2001:db8:f::10", gateway="fe80::2"),
+        },
+    )
+    found, problems = linux.read_fib(answers, POLICED)
+    assert problems == []
+    hops = {vip: [hop.address for hop in entry.next_hops] for vip, entry in found.items() if entry}
+    assert hops == {
+        "203.0.113.10": ["10.0.0.11"],
+        "203.0.113.22": ["10.0.0.11", "10.0.0.12"],
+        "2001:db8:f::10": ["fe80::1", "fe80::2"],
+    }
+
+
+def test_an_ipv6_route_that_a_policy_leads_to_and_nobody_lists_is_unknown() -> None:
+    answers = policed([*USUAL, RULE], **{linux.ROUTED[6]: row(dst="2001:db8:f::10", gateway="fe80::9")})
+    found, problems = linux.read_fib(answers, POLICED)
+    assert "2001:db8:f::10" not in found
+    assert problems == [f"{linux.ROUTED[6]}: 2001:db8:f::10: policy rules lead flows to a route that cannot be listed"]
+
+
+def test_a_flow_that_the_kernel_refuses_to_judge_leaves_the_main_table() -> None:
+    answers = policed([*USUAL, RULE])
+    answers[linux.ROUTED[4]] = Answer(
+        row(dst="203.0.113.22", gateway="10.0.0.12"),
+        "RTNETLINK answers: Invalid cross-device link\nCommand failed -:1\n",
+        1,
+    )
+    found, problems = linux.read_fib(answers, POLICED)
+    assert problems == []
+    hops = {vip: len(entry.next_hops) for vip, entry in found.items() if entry}
+    assert hops == {"203.0.113.10": 2, "203.0.113.22": 1, "2001:db8:f::10": 2}

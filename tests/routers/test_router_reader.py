@@ -16,6 +16,10 @@ from tests.routers.captured import QUERY, TAKEN_AT, VIP, VIP6, answers, snapshot
 
 FLOW = OracleFlow("192.0.2.2", 20000, VIP, 22)
 WAY_BACK = Answer('[{"dst":"192.0.2.2","dev":"cli0"}]\n')
+RULES = Answer(
+    '[{"priority":0,"src":"all","table":"local"},{"priority":32766,"src":"all","table":"main"},'
+    '{"priority":32767,"src":"all","table":"default"}]'
+)
 GONE = RouterError("10.0.0.1 port 22 closed the connection: no reason given", ErrorKind.CLOSED)
 
 
@@ -23,7 +27,8 @@ class Canned:
     """Answers by command name; an exception is raised. Without a shell, unless `has_shell`."""
 
     def __init__(self, canned: Mapping[str, Answer | RouterError], *, has_shell: bool = False) -> None:
-        self.canned = {shell.NAME: Answer(stderr="sh: not found", exit_status=127), **canned}
+        rules = dict.fromkeys(linux.RULES.values(), RULES)
+        self.canned = {shell.NAME: Answer(stderr="sh: not found", exit_status=127), **rules, **canned}
         self.asked: list[Command] = []
         self.has_shell = has_shell
 
@@ -105,7 +110,7 @@ async def test_nothing_follows_where_nothing_was_answered() -> None:
 
 
 async def test_a_router_that_cannot_be_asked_at_all() -> None:
-    transport = Canned(dict.fromkeys(answers("frr", "healthy"), GONE))
+    transport = Canned(dict.fromkeys([*answers("frr", "healthy"), *linux.RULES.values()], GONE))
     with pytest.raises(RouterError) as caught:
         await take_snapshot("edge", PLATFORMS["frr"], transport, QUERY, lambda: TAKEN_AT)
     assert caught.value is GONE

@@ -254,3 +254,19 @@ async def test_a_caller_that_leaves_does_not_disturb_the_others(server: Server) 
     with pytest.raises(asyncio.CancelledError):
         await leaving
     await transport.close()
+
+
+async def test_a_home_directory_that_may_not_be_read_is_left_alone(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service is often started with the HOME of another user; asyncssh looks for certificates there by default."""
+
+    def forbidden(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", forbidden)
+    transport = SshTransport(settings(server))
+    try:
+        assert (await transport.run(command("show"), 5, LIMIT)).exit_status == 0
+    finally:
+        await transport.close()
