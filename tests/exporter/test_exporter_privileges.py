@@ -66,7 +66,8 @@ print(json.dumps({
     "raw": [opens(socket.AF_INET, socket.IPPROTO_TCP), opens(socket.AF_INET6, socket.IPPROTO_ICMPV6)],
     "reads": reads(wanted["file"]),
     "child_reads": command("cat", wanted["file"]).returncode == 0,
-    "rule": wanted["own_network"] and command("ip", "rule", "add", "pref", "77", "fwmark", "77", "table", "77").returncode == 0,
+    "rule": wanted["own_network"]
+    and command("ip", "rule", "add", "pref", "77", "fwmark", "77", "table", "77").returncode == 0,
 }))
 """
 
