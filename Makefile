@@ -20,6 +20,8 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make simulate  more rounds on simulated networks; ARGS='--seeds 1-4000' for more yet"
 	@echo "make bench   how long 10,000 paths take to judge and publish"
+	@echo "make alert-times  measure how long the shipped alerts take on the rehearsal network, write docs/alert-times.md"
+	@echo "make generated  write the PrometheusRule, the dashboards and docs/metrics.md anew from their sources"
 	@echo "make clean   remove what these commands have made in this directory"
 	@echo
 	@echo "demo, unit and test pass ARGS on: make demo ARGS=--once, make unit ARGS='-k metrics'"
@@ -60,6 +62,17 @@ development:
 .PHONY: bench
 bench: development
 	@PYTHONPATH=. $(PYTHON) bench/ten_thousand_paths.py
+
+.PHONY: alert-times
+alert-times: development
+	@sh tools/packages.sh need $(LAB) $(FRR) $(WATCH)
+	@PYTHONPATH=. $(PYTHON) bench/alert_times.py $(ARGS)
+
+.PHONY: generated
+generated: development
+	@$(PYTHON) prometheus/generate.py
+	@$(PYTHON) -m grafana.generate
+	@$(PYTHON) tools/metrics_page.py
 
 .PHONY: clean
 clean:
