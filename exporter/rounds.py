@@ -82,4 +82,5 @@ def result(sent: Sequence[Sent], choice: Choice, now: float) -> PathResult:
         phases=outcome.phases,
         probes=len(sent),
         failures=tuple(one.outcome.failure for one in sent if one.outcome.failure is not None),
+        facts=outcome.facts,
     )

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from exporter.coverage import SURE
 from exporter.evidence import Evidence
+from probes.facts import NOTHING, Facts
 from probes.model import Failure
 from routers.model import SessionState
 
@@ -61,6 +62,7 @@ class PathResult:
     phases: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     probes: int = 1
     failures: tuple[Failure, ...] = ()
+    facts: Facts = NOTHING
 
 
 @dataclass(frozen=True, slots=True)

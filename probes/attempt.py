@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from probes import failure, flow
+from probes.facts import Facts, TcpFacts
 from probes.failure import ProbeError
 from probes.model import Failure, Outcome
+from probes.text import excerpt
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Awaitable
 
     from probes.model import Request
+
+TRANSCRIPT_LINES = 64
+TRANSCRIPT_CHARACTERS = 200  # of one line
+
+# struct tcp_info of <linux/tcp.h>: tcpi_rtt (microseconds) and tcpi_total_retrans, both 32 bits wide.
+_RTT_AT, _RETRANSMITS_AT, _TCP_INFO_BYTES = 68, 100, 104
 
 
 class Attempt:
@@ -26,7 +36,9 @@ class Attempt:
         "_now",
         "_phases",
         "_started",
+        "_transcript",
         "connected",
+        "facts",
         "identity",
         "request",
         "sock",
@@ -39,6 +51,8 @@ class Attempt:
         self.identity: str | None = None
         self.sock: socket.socket | None = None
         self.step = "TCP handshake"  # what is being waited for, in words
+        self.facts = Facts()  # replaced by dataclasses.replace as more is seen
+        self._transcript: list[str] = []
         self._flow = request.flow
         self._phases: dict[str, float] = {}
         self._now = asyncio.get_running_loop().time
@@ -60,11 +74,28 @@ class Attempt:
 
     async def connect(self) -> socket.socket:
         """Open the pinned flow; its socket is the attempt's to close."""
-        self.sock = await flow.connect(self.request.flow)
+        wanted = self.request.flow
+        self.note(f"connecting to {wanted.destination} port {wanted.destination_port}")
+        self.sock = await flow.connect(wanted)
         self.end_phase("connect")
         self.connected = True
-        self._flow = flow.used_flow(self.sock, self.request.flow)
+        self._flow = flow.used_flow(self.sock, wanted)
+        self.note(f"connected from {self._flow.source} port {self._flow.source_port}")
+        rtt, retransmits = _tcp_info(self.sock)
+        self.facts = replace(self.facts, tcp=TcpFacts(rtt, retransmits))
         return self.sock
+
+    def note(self, text: str) -> None:
+        """Add a line to the transcript. What the network sent goes through `excerpt`; no secret ever goes in."""
+        if len(self._transcript) < TRANSCRIPT_LINES:
+            line = excerpt(text, TRANSCRIPT_CHARACTERS)
+            self._transcript.append(f"{self._now() - self._started:8.3f} s  {line}")
+
+    def count_retransmits(self) -> None:
+        """Take the kernel's count once more; call it before the socket is closed."""
+        if self.sock is not None and self.sock.fileno() != -1 and self.facts.tcp is not None:
+            _, retransmits = _tcp_info(self.sock)
+            self.facts = replace(self.facts, tcp=replace(self.facts.tcp, retransmits=retransmits))
 
     def end_phase(self, name: str) -> None:
         now = self._now()
@@ -73,10 +104,13 @@ class Attempt:
 
     def drop(self) -> None:
         """Reset the connection if it is still open."""
+        self.count_retransmits()
         if self.sock is not None:
             flow.reset(self.sock)
 
     def _outcome(self, kind: Failure | None, detail: str) -> Outcome:
+        self.count_retransmits()
+        self.note("success" if kind is None else f"failure, {kind.value}: {detail}")
         return Outcome(
             flow=self._flow,
             success=kind is None,
@@ -86,4 +120,16 @@ class Attempt:
             phases=MappingProxyType(self._phases),
             connected=self.connected,
             identity=self.identity,
+            facts=self.facts,
+            transcript=tuple(self._transcript),
         )
+
+
+def _tcp_info(sock: socket.socket) -> tuple[float, int]:
+    """The smoothed round trip (seconds) and the segments sent again, as the kernel has them now."""
+    told = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    if len(told) < _TCP_INFO_BYTES:
+        return 0.0, 0  # no kernel that this program runs on tells less (tcpi_total_retrans is of 2.6)
+    (rtt,) = struct.unpack_from("=I", told, _RTT_AT)
+    (retransmits,) = struct.unpack_from("=I", told, _RETRANSMITS_AT)
+    return rtt / 1e6, retransmits

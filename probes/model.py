@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+from probes.facts import NOTHING, Facts
+
 
 @dataclass(frozen=True, slots=True)
 class Flow:
@@ -67,7 +69,8 @@ class Outcome:
     `flow` has the source address and port that were really used. `phases` are seconds by name (resolve,
     connect, tls, banner, processing, transfer), only those that were finished. `connected` tells whether
     the transport handshake finished (a silence after it is not the path's). `identity` is the raw text in
-    which the answer may name its node, if the target has an identity rule and the answer held it.
+    which the answer may name its node, if the target has an identity rule and the answer held it. `facts` are what
+    else was seen, `transcript` what happened, line by line: bounded, printable, and without secrets.
     """
 
     flow: Flow
@@ -78,6 +81,8 @@ class Outcome:
     phases: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     connected: bool = False
     identity: str | None = None
+    facts: Facts = NOTHING
+    transcript: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
