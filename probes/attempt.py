@@ -18,7 +18,7 @@ from probes.text import excerpt
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from probes.model import Request
+    from probes.model import Flow, Request
 
 TRANSCRIPT_LINES = 64
 TRANSCRIPT_CHARACTERS = 200  # of one line
@@ -35,6 +35,7 @@ class Attempt:
         "_mark",
         "_now",
         "_phases",
+        "_resent",
         "_started",
         "_transcript",
         "connected",
@@ -55,6 +56,7 @@ class Attempt:
         self._transcript: list[str] = []
         self._flow = request.flow
         self._phases: dict[str, float] = {}
+        self._resent = 0  # segments, on connections before the present one
         self._now = asyncio.get_running_loop().time
         self._started = self._mark = self._now()
 
@@ -74,16 +76,31 @@ class Attempt:
 
     async def connect(self) -> socket.socket:
         """Open the pinned flow; its socket is the attempt's to close."""
-        wanted = self.request.flow
-        self.note(f"connecting to {wanted.destination} port {wanted.destination_port}")
-        self.sock = await flow.connect(wanted)
-        self.end_phase("connect")
+        self.sock = await self._connect(self.request.flow)
         self.connected = True
-        self._flow = flow.used_flow(self.sock, wanted)
-        self.note(f"connected from {self._flow.source} port {self._flow.source_port}")
+        self._flow = flow.used_flow(self.sock, self.request.flow)
         rtt, retransmits = _tcp_info(self.sock)
         self.facts = replace(self.facts, tcp=TcpFacts(rtt, retransmits))
         return self.sock
+
+    async def connect_again(self, other: Flow | None = None) -> socket.socket:
+        """Replace the connection, which is reset: by the same flow once more (the same addresses and ports, so the same
+        path) or by `other`. The outcome's flow and handshake round trip stay those of the first.
+        """
+        self.drop()
+        if self.facts.tcp is not None:
+            self._resent = self.facts.tcp.retransmits
+        self.sock = await self._connect(other or self._flow)
+        return self.sock
+
+    async def _connect(self, wanted: Flow) -> socket.socket:
+        self.step = "TCP handshake"
+        self.note(f"connecting to {wanted.destination} port {wanted.destination_port}")
+        sock = await flow.connect(wanted)
+        self.end_phase("connect")
+        used = flow.used_flow(sock, wanted)
+        self.note(f"connected from {used.source} port {used.source_port}")
+        return sock
 
     def note(self, text: str) -> None:
         """Add a line to the transcript. What the network sent goes through `excerpt`; no secret ever goes in."""
@@ -95,11 +112,12 @@ class Attempt:
         """Take the kernel's count once more; call it before the socket is closed."""
         if self.sock is not None and self.sock.fileno() != -1 and self.facts.tcp is not None:
             _, retransmits = _tcp_info(self.sock)
-            self.facts = replace(self.facts, tcp=replace(self.facts.tcp, retransmits=retransmits))
+            self.facts = replace(self.facts, tcp=replace(self.facts.tcp, retransmits=self._resent + retransmits))
 
     def end_phase(self, name: str) -> None:
+        """Since the last end of a phase; phases of one name are summed."""
         now = self._now()
-        self._phases[name] = now - self._mark
+        self._phases[name] = self._phases.get(name, 0.0) + now - self._mark
         self._mark = now
 
     def drop(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -98,9 +98,17 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """All that a prober needs besides its module: the pinned flow, the name asked for, a deadline."""
+    """All that a prober needs besides its module: the pinned flow, the name asked for, a deadline.
+
+    The last four are of http alone. `leave_path` follows a redirect to another origin, too, on flows that the kernel
+    chooses; `resolve` then gives an IP address for a host name, or raises OSError.
+    """
 
     flow: Flow
     host: str  # as configured: goes into Host and SNI
     timeout_seconds: float
     identity: Identity | None = None
+    scheme: str | None = None  # http or https; None leaves it to the module
+    path: str | None = None  # with its query; None is the module's
+    leave_path: bool = False
+    resolve: Callable[[str], Awaitable[str]] | None = None
