@@ -74,6 +74,23 @@ class Attempt:
             return self._outcome(ended.failure, ended.detail)
         return self._outcome(None, "")
 
+    def leave_from(self, address: str | None) -> None:
+        """Take a module's `source_ip_address`, unless what pins the flow has chosen a source already.
+
+        Raises ProbeError (local) where it has chosen another one.
+        """
+        pinned = self.request.flow
+        if address is None or address == pinned.source:
+            return
+        if pinned.source is not None:
+            raise ProbeError(
+                Failure.LOCAL,
+                f"source_ip_address {address} of the module contradicts {pinned.source}, which pins this flow; "
+                "name the sources in probing.source_addresses",
+            )
+        self._flow = replace(pinned, source=address)
+        self.request = replace(self.request, flow=self._flow)
+
     async def connect(self) -> socket.socket:
         """Open the pinned flow; its socket is the attempt's to close."""
         self.sock = await self._connect(self.request.flow)
@@ -101,6 +118,11 @@ class Attempt:
         used = flow.used_flow(sock, wanted)
         self.note(f"connected from {used.source} port {used.source_port}")
         return sock
+
+    def take(self, sock: socket.socket) -> None:
+        """A socket of the flow that was opened in another way than `connect`; it is its opener's to close."""
+        self._flow = flow.used_flow(sock, self.request.flow)
+        self.note(f"sending from {self._flow.source} port {self._flow.source_port}")
 
     def note(self, text: str) -> None:
         """Add a line to the transcript. What the network sent goes through `excerpt`; no secret ever goes in."""

@@ -64,9 +64,10 @@ class SshFacts:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeFacts:
-    """Of a `query_response`: whether a pattern decided that it failed, and the labels that its patterns gave."""
+    """Of a `query_response`: whether a pattern, or bytes, decided that it failed, and the labels that patterns gave."""
 
     failed_by_pattern: bool = False
+    failed_by_bytes: bool = False
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 

@@ -51,6 +51,7 @@ class _Answer:
 class HttpProber:
     """One aiohttp session for all probes, from `open` to `close`."""
 
+    transport: ClassVar[str] = "tcp"
     module: ClassVar[type[BaseModel]] = HttpModule
     identities: ClassVar[tuple[str, ...]] = ("body", "header")
 

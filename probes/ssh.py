@@ -44,6 +44,7 @@ class SshModule(BaseModel):
 class SshProber:
     """Keeps nothing between probes."""
 
+    transport: ClassVar[str] = "tcp"
     module: ClassVar[type[BaseModel]] = SshModule
     identities: ClassVar[tuple[str, ...]] = ("banner", "host_key")
 

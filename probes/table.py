@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 class Prober(Protocol):
     """Speaks one protocol. `module` is the schema of its section in a module of the configuration, `identities`
-    are the kinds of identity that its answers can hold.
+    are the kinds of identity that its answers can hold. `transport` (tcp, udp or icmp) is what its flows are made
+    of, unless its module says otherwise: one of icmp has no ports.
     """
 
+    transport: ClassVar[str]
     module: ClassVar[type[BaseModel]]
     identities: ClassVar[tuple[str, ...]]
 
