@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from probes.dns_prober import DnsProber
 from probes.http import HttpProber
 from probes.ssh import SshProber
 
@@ -36,9 +37,9 @@ class Prober(Protocol):
         """Never raises for what the network does; cancellation passes through."""
 
 
-PROBERS: Mapping[str, type[Prober]] = MappingProxyType({"http": HttpProber, "ssh": SshProber})
+PROBERS: Mapping[str, type[Prober]] = MappingProxyType({"dns": DnsProber, "http": HttpProber, "ssh": SshProber})
 
-NOT_YET = frozenset({"dns", "grpc", "icmp", "tcp"})  # blackbox_exporter's other probers
+NOT_YET = frozenset({"grpc", "icmp", "tcp"})  # blackbox_exporter's other probers
 
 
 class Probers:

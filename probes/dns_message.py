@@ -1,0 +1,137 @@
+"""DNS messages as the prober sees them: a query out, an answer in as counted records of text. Pure.
+
+dnspython reads messages (RFC 1035), and follows compression pointers wherever they lead, thousands of times where a
+message is made so. Pointers that point at pointers are no use to anybody and are refused here before they cost time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.opcode
+import dns.rcode
+import dns.rdataclass
+import dns.rdatatype
+import dns.rrset
+from dns.rdtypes.ANY.SOA import SOA
+
+from probes.text import excerpt
+
+_POINTER = 0xC0
+_POINTERS_IN_A_ROW = 8  # random data, as signatures are, looks like a few now and then
+_HEADER_BYTES = 12
+
+
+class MessageError(ValueError):
+    """What came is no answer to the query; the text says why."""
+
+
+class StrayError(MessageError):
+    """It answers something else: over UDP one goes on waiting, as anybody can send it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer, its records in presentation format with tabs between the fields; `serial` is of an SOA."""
+
+    rcode: int
+    truncated: bool
+    answer: tuple[str, ...]
+    authority: tuple[str, ...]
+    additional: tuple[str, ...]
+    serial: int | None = None
+
+    @property
+    def rcode_text(self) -> str:
+        return dns.rcode.to_text(dns.rcode.Rcode(self.rcode))
+
+
+def query(name: str, kind: int, klass: int, message_id: int, *, recursion: bool) -> bytes:
+    """A query's wire format, without EDNS, as blackbox_exporter sends it."""
+    message = dns.message.QueryMessage(message_id)
+    message.flags = dns.flags.Flag.RD if recursion else dns.flags.Flag(0)
+    question = dns.rrset.RRset(
+        dns.name.from_text(name), dns.rdataclass.RdataClass(klass), dns.rdatatype.RdataType(kind)
+    )
+    message.question.append(question)
+    return message.to_wire()
+
+
+def read(wire: bytes, asked: bytes) -> Answer:
+    """What a message says; `asked` is the query. Raises MessageError. Large messages take up to a second of work."""
+    if wire[:2] != asked[:2] or len(wire) < _HEADER_BYTES:
+        raise StrayError("not an answer to this query (another message id)" if len(wire) > 1 else "an empty message")
+    if _is_mazy(wire):
+        raise MessageError("compression pointers lead to pointers")
+    truncated = bool(wire[2] & 0x02)
+    try:
+        # A message that was cut off on its way out may end within a record: what is whole counts.
+        message = dns.message.from_wire(wire, one_rr_per_rrset=True, ignore_trailing=True, continue_on_error=truncated)
+        _check(message, dns.message.from_wire(asked))
+        return Answer(
+            rcode=int(message.rcode()),
+            truncated=truncated,
+            answer=_texts(message.answer),
+            authority=_texts(message.authority),
+            additional=(*_texts(message.additional), *_option(message)),
+            serial=_serial(message.answer),
+        )
+    except (dns.exception.DNSException, ValueError, ArithmeticError, LookupError) as error:
+        if isinstance(error, MessageError):
+            raise
+        raise MessageError(f"no DNS message: {excerpt(str(error) or type(error).__name__)}") from error
+
+
+def _check(message: dns.message.Message, asked: dns.message.Message) -> None:
+    if not message.flags & dns.flags.Flag.QR:
+        raise MessageError("a query, not an answer")
+    if message.opcode() != dns.opcode.QUERY:
+        raise MessageError(f"an answer to another kind of request ({dns.opcode.to_text(message.opcode())})")
+    own, theirs = asked.question[0], message.question
+    # RFC 1035 lets errors go without the question; servers that are in doubt about it do so.
+    if not theirs and message.rcode() != dns.rcode.NOERROR:
+        return
+    if [(one.name, one.rdtype, one.rdclass) for one in theirs] != [(own.name, own.rdtype, own.rdclass)]:
+        raise MessageError("an answer to another question")
+
+
+def _texts(section: Sequence[dns.rrset.RRset]) -> tuple[str, ...]:
+    return tuple(
+        "\t".join(
+            (
+                one.name.to_text(),
+                str(one.ttl),
+                dns.rdataclass.to_text(one.rdclass),
+                dns.rdatatype.to_text(one.rdtype),
+                data.to_text(),
+            )
+        )
+        for one in section
+        for data in one
+    )
+
+
+def _option(message: dns.message.Message) -> tuple[str, ...]:
+    """EDNS is a record of the additional section on the wire (RFC 6891), which dnspython keeps apart."""
+    return () if message.edns < 0 else (f".\t0\tCLASS{message.payload}\tOPT\t",)
+
+
+def _serial(section: Sequence[dns.rrset.RRset]) -> int | None:
+    return next((int(data.serial) for one in section for data in one if isinstance(data, SOA)), None)
+
+
+def _is_mazy(wire: bytes) -> bool:
+    """Whether somewhere more than a few pointers follow each other."""
+    length: dict[int, int] = {}
+    for offset in range(_HEADER_BYTES, len(wire) - 1):
+        if wire[offset] >= _POINTER:
+            target = (wire[offset] & 0x3F) << 8 | wire[offset + 1]
+            length[offset] = length.get(target, 0) + 1 if target < offset else 1
+            if length[offset] > _POINTERS_IN_A_ROW:
+                return True
+    return False
