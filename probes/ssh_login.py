@@ -1,0 +1,287 @@
+"""A whole SSH session (asyncssh) on a socket that is connected already: host key, login with a key, one command.
+
+Nothing of the user that this process runs as takes part: no agent, no configuration, no keys or known hosts of
+theirs. The server's host key is judged before anything of the login is sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import asyncssh
+
+from probes import flow
+from probes.failure import ProbeError
+from probes.model import Failure
+from probes.ssh_hostkey import ALGORITHMS
+from probes.ssh_tap import Tap
+from probes.text import excerpt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from probes.attempt import Attempt
+    from probes.ssh_banner import Banner
+    from probes.ssh_files import LoginFiles
+    from probes.ssh_module import SshLogin, SshModule
+
+MOST_OUTPUT = 65_536  # bytes that a command may print
+MOST_BYTES = 1_048_576  # that a server may send in all
+_WINDOW = 2 * MOST_OUTPUT
+_PACKET = 32_768
+_DISCARD_OFF = struct.pack("ii", 0, 0)
+# Not group exchange, where the server chooses a group: one of 8192 bits would hold up all other probes.
+_KEX = (
+    "curve25519-sha256",
+    "curve25519-sha256@libssh.org",
+    "ecdh-sha2-nistp256",
+    "ecdh-sha2-nistp384",
+    "ecdh-sha2-nistp521",
+    "diffie-hellman-group14-sha256",
+    "diffie-hellman-group16-sha512",
+)
+
+
+class Trust:
+    """Which host keys may be logged in to, and which algorithms of them are asked for."""
+
+    def __init__(
+        self, algorithms: tuple[str, ...], trusts: Callable[[asyncssh.SSHKey, str], bool], expectation: str
+    ) -> None:
+        self.algorithms = algorithms
+        self.trusts = trusts
+        self.expectation = expectation  # what a key is not, if it is not trusted
+
+
+class Login:
+    """What a probe needs to log in, read from files before anything is sent."""
+
+    def __init__(self, settings: SshLogin, key: asyncssh.SSHKey, trust: Trust, version: str) -> None:
+        self._settings = settings
+        self._key = key
+        self._trust = trust
+        self._version = version
+
+    async def go(self, attempt: Attempt, judge: Callable[[Banner], None]) -> None:
+        """Log in on the attempt's socket, run the command, and leave. `judge` sees the identification string.
+
+        Raises ProbeError and OSError.
+        """
+        if attempt.sock is None:
+            raise ValueError("the attempt has to be connected")
+        tap = attempt.sock = Tap(attempt.sock, judge, MOST_BYTES)
+        flow.harden(tap)  # whatever ends the session early ends it with RST
+        client = _Client(attempt, self._trust)
+        try:
+            connection = await self._connect(attempt, tap, client)
+            try:
+                await self._run(attempt, connection)
+                _part(attempt, tap, connection)
+            finally:
+                attempt.count_retransmits()
+                connection.abort()
+                await connection.wait_closed()
+        except (asyncssh.Error, OSError) as error:
+            if tap.trouble is not None:
+                raise tap.trouble from error
+            if client.trouble is not None:
+                raise client.trouble from error
+            if isinstance(error, OSError):
+                raise
+            raise self._classified(error, attempt, tap) from error
+
+    async def _connect(self, attempt: Attempt, tap: Tap, client: _Client) -> asyncssh.SSHClientConnection:
+        wanted = attempt.request
+        attempt.step = "identification string"
+        try:
+            connection = await asyncssh.connect(
+                wanted.host,
+                wanted.flow.destination_port,
+                sock=tap,
+                client_factory=lambda: client,
+                client_version=self._version,
+                config=None,
+                known_hosts=([], [], []),  # so that the client is asked
+                server_host_key_algs=self._trust.algorithms,
+                kex_algs=_KEX,
+                compression_algs=["none"],
+                x509_trusted_certs=None,
+                username=self._settings.username,
+                client_keys=[self._key],
+                preferred_auth=["publickey"],
+                agent_path=None,
+                gss_host=None,
+                gss_kex=False,
+                gss_auth=False,
+                host_based_auth=False,
+                kbdint_auth=False,
+                password_auth=False,
+                login_timeout=0,
+                tcp_keepalive=False,
+            )
+        except ValueError as error:  # of our own settings: nothing was sent
+            raise ProbeError(Failure.LOCAL, f"this machine cannot log in: {error}") from error
+        attempt.end_phase("login")
+        attempt.note("logged in")
+        return connection
+
+    async def _run(self, attempt: Attempt, connection: asyncssh.SSHClientConnection) -> None:
+        command = self._settings.command
+        if command is None:
+            return
+        attempt.step = "command"
+        attempt.note(f"running the command: {command}")
+        process = await connection.create_process(
+            command,
+            stderr=asyncssh.STDOUT,
+            encoding=None,
+            env=None,
+            send_env=None,
+            request_pty=False,
+            x11_forwarding=False,
+            window=_WINDOW,
+            max_pktsize=_PACKET,
+        )
+        with contextlib.suppress(BrokenPipeError):  # the command need not read its input
+            process.stdin.write_eof()
+        output = bytearray()
+        while chunk := await process.stdout.read(_PACKET):
+            output += chunk
+            if len(output) > MOST_OUTPUT:
+                raise ProbeError(Failure.EXPECTATION, f"the command printed more than {MOST_OUTPUT} bytes")
+        await process.wait_closed()
+        if connection.is_closed():
+            raise asyncssh.ConnectionLost("in the middle of the command")
+        attempt.end_phase("transfer")
+        self._judge(attempt, process.exit_status, process.exit_signal, bytes(output))
+
+    def _judge(self, attempt: Attempt, status: int | None, signal: object, output: bytes) -> None:
+        ended = "without an exit status" if status is None else f"with status {status}"
+        if isinstance(signal, tuple) and signal:
+            ended = f"by signal {excerpt(str(signal[0]))}"
+        attempt.note(f"the command ended {ended} after {len(output)} bytes")
+        said = f": {excerpt(output)}" if output else ""
+        if status != 0 or signal:
+            raise ProbeError(Failure.EXPECTATION, f"the command ended {ended}{said}")
+        expected = self._settings.expect_output
+        if expected is not None and not expected.search(output.decode("utf-8", "replace")):
+            raise ProbeError(
+                Failure.EXPECTATION,
+                f"what the command printed does not match expect_output {excerpt(expected.pattern)}{said}",
+            )
+
+    def _classified(self, error: asyncssh.Error, attempt: Attempt, tap: Tap) -> ProbeError:
+        """What ended the session, in the words of a probe; `str(error)` is the server's or asyncssh's."""
+        said = excerpt(str(error))
+        if isinstance(error, asyncssh.PermissionDenied):
+            who = excerpt(self._settings.username)
+            return ProbeError(Failure.EXPECTATION, f"server refuses the login of user {who} with this key")
+        if isinstance(error, asyncssh.ChannelOpenError):
+            return ProbeError(Failure.EXPECTATION, f"server refuses to run a command: {said}")
+        if isinstance(error, asyncssh.ConnectionLost) and tap.banner is None:
+            after = f" after: {excerpt(tap.seen)}" if tap.seen else ""
+            return ProbeError(Failure.CLOSED, f"server closed before its identification string{after}")
+        if isinstance(error, _PROTOCOL):
+            return ProbeError(Failure.PROTOCOL, f"{attempt.step}: {said}")
+        return ProbeError(Failure.CLOSED, f"{attempt.step}: server ended the connection: {said}")
+
+
+_PROTOCOL = (
+    asyncssh.CompressionError,
+    asyncssh.KeyExchangeFailed,
+    asyncssh.MACError,
+    asyncssh.ProtocolError,
+    asyncssh.ProtocolNotSupported,
+)
+
+
+class _Client(asyncssh.SSHClient):
+    """Answers what asyncssh asks in the middle of a session."""
+
+    def __init__(self, attempt: Attempt, trust: Trust) -> None:
+        self.trouble: ProbeError | None = None
+        self._attempt = attempt
+        self._trust = trust
+        self._exchanged = False
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        """Called in each key exchange: a server may ask for another one at any time."""
+        del host, addr, port
+        fingerprint = key.get_fingerprint()
+        if not self._exchanged:
+            self._exchanged = True
+            self._attempt.end_phase("processing")
+            self._attempt.step = "login"
+            _saw(self._attempt, key, fingerprint)
+        if self._trust.trusts(key, fingerprint):
+            return True
+        self.trouble = ProbeError(
+            Failure.EXPECTATION, f"host key {fingerprint} ({key.get_algorithm()}) {self._trust.expectation}"
+        )
+        return False
+
+    def auth_banner_received(self, msg: str, lang: str) -> None:
+        del lang
+        self._attempt.note(f"server says before the login: {msg}")
+
+
+def _saw(attempt: Attempt, key: asyncssh.SSHKey, fingerprint: str) -> None:
+    attempt.note(f"host key {fingerprint} ({key.get_algorithm()})")
+    if attempt.facts.ssh is not None:
+        attempt.facts = replace(attempt.facts, ssh=replace(attempt.facts.ssh, host_key=fingerprint))
+    identity = attempt.request.identity
+    if identity is not None and identity.kind == "host_key":
+        attempt.identity = fingerprint
+
+
+def _part(attempt: Attempt, tap: Tap, connection: asyncssh.SSHClientConnection) -> None:
+    """Say goodbye, and close with FIN."""
+    attempt.count_retransmits()
+    tap.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD_OFF)
+    flow.soften(tap)
+    connection.close()
+
+
+async def prepare(attempt: Attempt, module: SshModule, files: LoginFiles, algorithm: str, version: str) -> Login:
+    """Read what the login needs. Raises ProbeError (local) for files of no use."""
+    settings = module.login
+    if settings is None:
+        raise ValueError("the module has no login")
+    key = await files.client_key(settings.client_key, settings.passphrase_file)
+    if settings.known_hosts is None:
+        return Login(settings, key, _by_fingerprint(module.host_keys, ALGORITHMS[algorithm]), version)
+    hosts = await files.known_hosts(settings.known_hosts)
+    request = attempt.request
+    port = request.flow.destination_port
+    found = hosts.match(request.host, request.flow.destination, None if port == _SSH_PORT else port)
+    trusted, revoked = set(found[0]) - set(found[2]), set(found[2])
+    if not trusted and port != _SSH_PORT:  # as OpenSSH does it
+        found = hosts.match(request.host, request.flow.destination, None)
+        trusted = set(found[0]) - revoked - set(found[2])
+    known = {name for one in trusted for name in ALGORITHMS.get(one.get_algorithm(), ())}
+    algorithms = tuple(name for name in ALGORITHMS[algorithm] if name in known)
+    if not algorithms:
+        raise ProbeError(
+            Failure.LOCAL, f"{settings.known_hosts} holds no host key of {request.host} port {port} that could be used"
+        )
+    expectation = f"is not what {settings.known_hosts} has for {request.host}"
+    return Login(settings, key, Trust(algorithms, lambda one, _: one in trusted, expectation), version)
+
+
+def _by_fingerprint(expected: Collection[str], algorithms: tuple[str, ...]) -> Trust:
+    """Without an expectation every key is taken; the module has said that it wants that."""
+    return Trust(algorithms, lambda _, found: not expected or found in expected, one_of(expected))
+
+
+def one_of(host_keys: Collection[str]) -> str:
+    """What a host key is not."""
+    shown = ", ".join(list(host_keys)[:_MOST_NAMED]) + (", ..." if len(host_keys) > _MOST_NAMED else "")
+    return f"is not one of host_keys ({shown})"
+
+
+_SSH_PORT = 22
+_MOST_NAMED = 4
