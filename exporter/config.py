@@ -196,12 +196,15 @@ class Target(Section):
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """How to probe: the prober's name, its own validated settings, and a timeout in seconds, if it has one."""
+    """How to probe: the prober's name, its own validated settings, a timeout in seconds, if it has one, and what its
+    flows are made of: tcp, udp or icmp.
+    """
 
     name: str
     prober: str
     settings: BaseModel
     timeout: float | None = None
+    transport: str = "tcp"
 
 
 class Config(Section):

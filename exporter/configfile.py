@@ -126,8 +126,9 @@ def _module(name: str, raw: Any) -> Module:
             found.append((("timeout",), "write a duration with its unit, like 5s"))
     if found:
         raise _ModuleError(*found)
-    settings = raw.get(prober)
-    return Module(name, prober, PROBERS[prober].module.model_validate({} if settings is None else settings), timeout)
+    kind, given = PROBERS[prober], raw.get(prober)
+    settings = kind.module.model_validate({} if given is None else given)
+    return Module(name, prober, settings, timeout, getattr(settings, "transport", kind.transport))
 
 
 def _cross_check(document: Document, raw: Mapping[str, Any], modules: Mapping[str, Module]) -> list[Problem]:
