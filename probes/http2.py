@@ -1,4 +1,4 @@
-"""One request over HTTP/2 (RFC 9113), and its response, on a stream that is open already; h2 knows the protocol.
+"""A request over HTTP/2 (RFC 9113) and its response, one after another on a stream that is open already, on h2.
 
 What the server may send is bounded before h2 sees it: each frame, how many there are, and so the time that they take.
 A header list is bounded by h2 (64 KiB, 64 CONTINUATION frames), a body by whoever asks.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from h2.config import H2Configuration
@@ -23,7 +24,7 @@ from h2.events import (
     TrailersReceived,
 )
 from h2.exceptions import H2Error
-from h2.settings import SettingCodes
+from h2.settings import SettingCodes, Settings
 from hpack import HPACKError
 from hyperframe.exceptions import HyperframeError
 
@@ -38,12 +39,10 @@ MAX_FRAME_BYTES = 16_384  # SETTINGS_MAX_FRAME_SIZE, which we leave at its least
 MAX_FRAMES = 2048  # besides those that carry a body
 BODY_BYTES_PER_FRAME = 32  # at least, in the long run
 MAX_HEADER_BYTES = 65_536
-WINDOW_BYTES = 65_535
 
 _FRAME_HEADER = struct.Struct(">BHBBL")  # length (8 and 16 bits), type, flags, stream
 _GOAWAY_BODY = struct.Struct(">LL")  # last stream, error
 _SETTINGS, _GOAWAY = 4, 7
-_STREAM = 1  # the first of a client, and our only one
 _STREAM_MASK = 0x7FFF_FFFF
 
 Fields = tuple[tuple[str, str], ...]
@@ -64,7 +63,7 @@ class Answer:
 
 
 class Http2:
-    """One connection for one request. Raises ProbeError, or OSError for the attempt to classify."""
+    """One connection, for one request at a time. Raises ProbeError, or OSError for the attempt to classify."""
 
     def __init__(self, attempt: Attempt, stream: Stream) -> None:
         self._attempt = attempt
@@ -72,42 +71,60 @@ class Http2:
         self._frames = _Frames()
         config = H2Configuration(client_side=True, header_encoding=None)
         self._h2 = H2Connection(config)
-        self._h2.local_settings.update(
-            {
-                SettingCodes.ENABLE_PUSH: 0,
-                SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES,
-                SettingCodes.MAX_CONCURRENT_STREAMS: 1,
-            }
+        self._h2.local_settings = Settings(
+            client=True,
+            initial_values={SettingCodes.ENABLE_PUSH: 0, SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES},
         )
-        self._status = 0
-        self._fields: Fields = ()
-        self._trailers: Fields = ()
-        self._body = bytearray()
-        self._ended = False
+        self._id = 0  # of the stream that is our request
+        self._begin()
+
+    @property
+    def reusable(self) -> bool:
+        """Another request may be asked: the server has announced no end of the connection."""
+        return not self._frames.ending
 
     async def ask(self, fields: Sequence[tuple[str, str]], body: bytes = b"", *, max_body_bytes: int) -> Answer:
         """`fields` begin with the pseudo-header fields, all names in lower case. Ends the attempt's phases processing
         (with the head of the response) and transfer (with its end, or with more than `max_body_bytes` of its body).
         """
         self._attempt.step = "HTTP/2 response"
+        self._begin()
         try:
-            self._h2.initiate_connection()
-            self._h2.send_headers(_STREAM, list(fields), end_stream=not body)
+            if not self._id:
+                self._h2.initiate_connection()
+            self._id = self._h2.get_next_available_stream_id()
+            self._h2.send_headers(self._id, list(fields), end_stream=not body)
         except (H2Error, ValueError) as error:
             raise ProbeError(Failure.LOCAL, f"HTTP/2 cannot carry this request: {excerpt(str(error))}") from error
         unsent = await self._send_body(body)
+        if unsent:
+            self._attempt.step = "HTTP/2 window for the rest of the request"
         while not self._ended and len(self._body) <= max_body_bytes:
             data = await self._stream.receive()
             if not data:
                 raise ProbeError(Failure.CLOSED, f"{self._attempt.step}: connection closed before its end")
-            for frame in self._frames.feed(data, len(self._body)):
+            for frame in self._frames.feed(data, self._id, len(self._body)):
                 for event in self._received(frame):
                     self._take(event)
                 if self._ended or len(self._body) > max_body_bytes:
                     break  # what follows is no part of this response
             unsent = await self._send_body(unsent)
         self._attempt.end_phase("transfer")
+        self._forget()
         return Answer(self._status, self._fields, bytes(self._body), self._trailers, self._ended)
+
+    def _begin(self) -> None:
+        self._status = 0
+        self._fields: Fields = ()
+        self._trailers: Fields = ()
+        self._body = bytearray()
+        self._ended = False
+
+    def _forget(self) -> None:
+        """What is left of the response is not wanted; the server hears of it with the next thing that is sent."""
+        with suppress(H2Error):  # the stream has ended
+            if not self._ended:
+                self._h2.reset_stream(self._id, ErrorCodes.CANCEL)
 
     async def close(self) -> None:
         """Say goodbye, then end the stream in good order."""
@@ -120,12 +137,12 @@ class Http2:
 
     async def _send_body(self, body: bytes) -> bytes:
         """As much as the server's windows allow, and whatever h2 has to say; returns the rest."""
-        while body and not self._ended and self._failure is None:
+        while body and not self._ended:
             try:
-                room = min(self._h2.local_flow_control_window(_STREAM), self._h2.max_outbound_frame_size, len(body))
+                room = min(self._h2.local_flow_control_window(self._id), self._h2.max_outbound_frame_size, len(body))
                 if room <= 0:
                     break
-                self._h2.send_data(_STREAM, body[:room], end_stream=room == len(body))
+                self._h2.send_data(self._id, body[:room], end_stream=room == len(body))
             except H2Error as error:
                 raise self._broken(error) from error
             body = body[room:]
@@ -143,6 +160,8 @@ class Http2:
         return ProbeError(Failure.PROTOCOL, f"{self._attempt.step}: no proper HTTP/2: {excerpt(str(error))}")
 
     def _take(self, event: Event) -> None:
+        if getattr(event, "stream_id", self._id) != self._id:
+            return  # the end of an earlier response
         if isinstance(event, ResponseReceived):
             self._head(_texts(event.headers))
         elif isinstance(event, TrailersReceived):
@@ -150,7 +169,7 @@ class Http2:
         elif isinstance(event, DataReceived):
             self._body += event.data or b""
             if event.flow_controlled_length:
-                self._h2.acknowledge_received_data(event.flow_controlled_length, _STREAM)
+                self._h2.acknowledge_received_data(event.flow_controlled_length, self._id)
         elif isinstance(event, StreamEnded):
             self._ended = True
         elif isinstance(event, StreamReset):
@@ -183,10 +202,10 @@ class _Frames:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._preface = b""
         self._count = 0
+        self.ending = False  # the server will take no further request
 
-    def feed(self, data: bytes, body_bytes: int) -> Iterator[bytes]:
+    def feed(self, data: bytes, stream: int, body_bytes: int) -> Iterator[bytes]:
         """Whole frames for h2, without those that it would make too much of.
 
         Raises ProbeError.
@@ -196,7 +215,7 @@ class _Frames:
             high, low, kind, _, _ = _FRAME_HEADER.unpack_from(self._buffer)
             length = high << 16 | low
             if length > MAX_FRAME_BYTES or (not self._count and kind != _SETTINGS):
-                raise ProbeError(Failure.PROTOCOL, f"{self._what_came(length)}: {excerpt(bytes(self._buffer))}")
+                raise ProbeError(Failure.PROTOCOL, f"{self._what_came(length)}: {excerpt(bytes(self._buffer[:128]))}")
             end = _FRAME_HEADER.size + length
             if len(self._buffer) < end:
                 return
@@ -205,19 +224,21 @@ class _Frames:
                 raise ProbeError(Failure.PROTOCOL, f"HTTP/2: {self._count} frames and no end")
             frame = bytes(self._buffer[:end])
             del self._buffer[:end]
-            if kind != _GOAWAY or not _lets_us_finish(frame):
+            if kind == _GOAWAY and _answers_still(frame, stream):
+                self.ending = True
+            else:
                 yield frame
 
     def _what_came(self, length: int) -> str:
         return "the server speaks no HTTP/2" if not self._count else f"HTTP/2 frame of {length} bytes"
 
 
-def _lets_us_finish(goaway: bytes) -> bool:
-    """A server that closes in good order still answers our stream; h2 takes every GOAWAY as the end."""
+def _answers_still(goaway: bytes, stream: int) -> bool:
+    """A server that closes in good order finishes the stream; h2 takes every GOAWAY as the end of everything."""
     if len(goaway) < _FRAME_HEADER.size + _GOAWAY_BODY.size:
         return False
     last, error = _GOAWAY_BODY.unpack_from(goaway, _FRAME_HEADER.size)
-    return error == ErrorCodes.NO_ERROR and last & _STREAM_MASK >= _STREAM
+    return bool(error == ErrorCodes.NO_ERROR and last & _STREAM_MASK >= stream)
 
 
 def _texts(fields: object) -> Fields:
