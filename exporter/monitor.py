@@ -19,6 +19,7 @@ from exporter.endpoints import ENOUGH_TO_BEGIN, Endpoints
 from exporter.evidence import RouterView, VipEvidence, of_vip
 from exporter.expected import Expected, from_config
 from exporter.feed import RouterFeed
+from exporter.history import History
 from exporter.local import crosses
 from exporter.names import Names
 from exporter.outside import Outside
@@ -43,6 +44,7 @@ class Monitor:
         self.views: dict[str, RouterView] = {}
         self.endpoints = Endpoints(outside, config)
         self.board = Board(version)
+        self.history = History()
         self.direct_steering = DirectSteering(outside)
         self._names = Names()
         self._pending: dict[Place, deque[Round]] = {}
@@ -74,6 +76,10 @@ class Monitor:
     @property
     def expected(self) -> Expected:
         return self._expected
+
+    @property
+    def outside(self) -> Outside:
+        return self._outside
 
     def status(self) -> Status:
         """The immutable snapshot that everything published comes from."""
@@ -317,8 +323,11 @@ class Monitor:
     def _commit(self, place: Place, finished: Round, *, confirmed: bool) -> None:
         if confirmed:
             self.endpoints.record(place, finished)
-        prober = self.config.modules[self._targets[place[1]].module].prober
-        self.board.commit(place, finished, prober, self._expected.nodes, confirmed=confirmed)
+        module = self.config.modules[self._targets[place[1]].module]
+        self.board.commit(place, finished, module.prober, self._expected.nodes, confirmed=confirmed)
+        for sent in finished.sent:
+            via = sent.named or sent.meant
+            self.history.add(finished.ended, place[1], module.name, place[0], via, sent.outcome)
         self.endpoints.publish(place, self.board.last_round(place))
 
     def _judge(self, name: str) -> None:

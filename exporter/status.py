@@ -20,11 +20,15 @@ DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """A path's counters since it is known; `last_success` in seconds since the epoch."""
+    """A path's counters since it is known; `last_success` in seconds since the epoch. `over_tcp`: a probe of it had a
+    connection, so that `retransmits`, segments sent again, were counted.
+    """
 
     probes: int = 0
     failures: Mapping[Failure, int] = field(default_factory=lambda: MappingProxyType({}))
     last_success: float | None = None
+    retransmits: int = 0
+    over_tcp: bool = False
 
     def after(self, result: PathResult) -> Tally:
         """The tally with one more round in it."""
@@ -32,7 +36,13 @@ class Tally:
         for failure in result.failures:
             failures[failure] = failures.get(failure, 0) + 1
         last = result.at if result.success else self.last_success
-        return Tally(self.probes + result.probes, failures, last)
+        return Tally(
+            probes=self.probes + result.probes,
+            failures=failures,
+            last_success=last,
+            retransmits=self.retransmits + (result.retransmits or 0),
+            over_tcp=self.over_tcp or result.retransmits is not None,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,8 @@ class PathResult:
 
     `success` is the outcome of the last probe; `confidence` (0 to 1) how sure it is that the flows took
     this path; `connected` that its transport handshake finished; `probes` and `failures` count this
-    round's, by reason; `phases` are seconds by name.
+    round's, by reason; `phases` are seconds by name; `retransmits` are segments that this round's probes sent again,
+    None without a connection.
     """
 
     at: float  # seconds since the epoch
@@ -63,6 +64,7 @@ class PathResult:
     probes: int = 1
     failures: tuple[Failure, ...] = ()
     facts: Facts = NOTHING
+    retransmits: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from exporter.status import Status
 from exporter.steering import Choice, Method
 from exporter.steering_status import HopSteering, Steered, SteeringStatus, TraceTraffic, TrustStatus
 from exporter.verdicts import PathResult
+from probes.facts import Facts, HttpFacts, SshFacts, TcpFacts, TlsFacts
 from probes.ports import Source
 from tests.exporter.scenario import NOW, World, build
 
@@ -43,6 +44,12 @@ TRUST = (
         trace_agreement=1.0,
         trace_compared=12,
     ),
+)
+FACTS = Facts(  # of more protocols than one answer can be of
+    tcp=TcpFacts(handshake_rtt_seconds=0.0005),
+    tls=TlsFacts("TLS 1.3", "TLS_AES_128_GCM_SHA256", earliest_expiry=NOW + 86400, fingerprint_sha256="ab" * 32),
+    http=HttpFacts(status_code=200, version=1.1),
+    ssh=SshFacts("2.0", "OpenSSH_9.2p1", "Debian-2", "SHA256:" + "A" * 43),
 )
 TRAFFIC = TraceTraffic({"segment": 40, "knock": 16}, {"segment": 38, "knock": 16})
 
@@ -80,7 +87,13 @@ def run(board: Board, world: World, now: float = NOW) -> Status:
         for target in world.expected.targets.values():
             for vip in target.vips:
                 results = {
-                    via: replace(result, phases=MappingProxyType({"connect": 0.001, "tls": 0.002}), at=now)
+                    via: replace(
+                        result,
+                        phases=MappingProxyType({"connect": 0.001, "tls": 0.002}),
+                        facts=FACTS,
+                        retransmits=2,
+                        at=now,
+                    )
                     for via, result in point.exercises[vip].results.items()
                 }
                 commit(board, (point.router, target.name, vip), results)
