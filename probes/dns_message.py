@@ -1,4 +1,4 @@
-"""DNS messages as the prober sees them: a query out, an answer in as counted records of text. Pure.
+"""DNS messages as the prober sees them: a query out, an answer in as counted records of text.
 
 dnspython reads messages (RFC 1035), and follows compression pointers wherever they lead, thousands of times where a
 message is made so. Pointers that point at pointers are no use to anybody and are refused here before they cost time.
@@ -22,6 +22,7 @@ from dns.rdtypes.ANY.SOA import SOA
 
 from probes.text import excerpt
 
+_UNREADABLE = (dns.exception.DNSException, ValueError, ArithmeticError, LookupError)  # what dnspython raises for bytes
 _POINTER = 0xC0
 _POINTERS_IN_A_ROW = 8  # random data, as signatures are, looks like a few now and then
 _HEADER_BYTES = 12
@@ -64,27 +65,44 @@ def query(name: str, kind: int, klass: int, message_id: int, *, recursion: bool)
 
 def read(wire: bytes, asked: bytes) -> Answer:
     """What a message says; `asked` is the query. Raises MessageError. Large messages take up to a second of work."""
-    if wire[:2] != asked[:2] or len(wire) < _HEADER_BYTES:
-        raise StrayError("not an answer to this query (another message id)" if len(wire) > 1 else "an empty message")
-    if _is_mazy(wire):
-        raise MessageError("compression pointers lead to pointers")
-    truncated = bool(wire[2] & 0x02)
+    message = parse(wire, asked, each_record=True)
     try:
-        # A message that was cut off on its way out may end within a record: what is whole counts.
-        message = dns.message.from_wire(wire, one_rr_per_rrset=True, ignore_trailing=True, continue_on_error=truncated)
-        _check(message, dns.message.from_wire(asked))
         return Answer(
             rcode=int(message.rcode()),
-            truncated=truncated,
+            truncated=bool(message.flags & dns.flags.Flag.TC),
             answer=_texts(message.answer),
             authority=_texts(message.authority),
             additional=(*_texts(message.additional), *_option(message)),
             serial=_serial(message.answer),
         )
-    except (dns.exception.DNSException, ValueError, ArithmeticError, LookupError) as error:
-        if isinstance(error, MessageError):
-            raise
-        raise MessageError(f"no DNS message: {excerpt(str(error) or type(error).__name__)}") from error
+    except _UNREADABLE as error:
+        raise _error(error) from error
+
+
+def parse(wire: bytes, asked: bytes, *, each_record: bool = False) -> dns.message.Message:
+    """The message itself, equal records said once unless `each_record` counts. As `read`."""
+    if wire[:2] != asked[:2] or len(wire) < _HEADER_BYTES:
+        raise StrayError("not an answer to this query (another message id)" if len(wire) > 1 else "an empty message")
+    if _is_mazy(wire):
+        raise MessageError("compression pointers lead to pointers")
+    try:
+        message = dns.message.from_wire(
+            wire,
+            one_rr_per_rrset=each_record,
+            ignore_trailing=True,
+            # A message that was cut off on its way out may end within a record: what is whole counts.
+            continue_on_error=bool(wire[2] & dns.flags.Flag.TC >> 8),
+        )
+        _check(message, dns.message.from_wire(asked))
+    except _UNREADABLE as error:
+        raise _error(error) from error
+    return message
+
+
+def _error(error: Exception) -> MessageError:
+    if isinstance(error, MessageError):
+        return error
+    return MessageError(f"no DNS message: {excerpt(str(error) or type(error).__name__)}")
 
 
 def _check(message: dns.message.Message, asked: dns.message.Message) -> None:

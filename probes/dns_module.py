@@ -1,4 +1,4 @@
-"""The `dns` section of a module: blackbox_exporter's schema, and what an answer's records must be. Pure.
+"""The `dns` section of a module: blackbox_exporter's schema, and what an answer's records must be.
 
 `fail_if_all_match_regexp` does what it does in blackbox_exporter (0.17 to 0.27), not what its name says: the probe
 fails unless every record matches every pattern. Modules in use rest on that.

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import ssl
-import struct
 from dataclasses import replace
 from typing import ClassVar
 
@@ -16,10 +15,11 @@ import dns.rcode
 import dns.rdatatype
 from pydantic import BaseModel
 
-from probes import datagram, flow, tls
+from probes import flow, tls
 from probes.attempt import Attempt
 from probes.datagram import Datagrams
-from probes.dns_message import Answer, MessageError, StrayError, query, read
+from probes.dns_exchange import by_datagram, by_stream
+from probes.dns_message import Answer, query, read
 from probes.dns_module import DnsModule
 from probes.facts import DnsFacts
 from probes.failure import ProbeError
@@ -27,10 +27,7 @@ from probes.model import Failure, Outcome, Request
 from probes.pattern import group
 from probes.text import excerpt, identity_text
 
-_MOST_STRAYS = 64  # datagrams that answer something else
-_MUCH = 4096  # bytes of a message that may take long to read: not on the event loop
 _RECORDS_NOTED = 16  # of each section, in the transcript
-_LENGTH = struct.Struct(">H")  # RFC 1035, section 4.2.2
 _DOT = ("dot",)  # ALPN (RFC 7858)
 
 
@@ -94,19 +91,7 @@ class DnsProber:
         with self._datagrams.opened(attempt.request.flow) as sock:
             attempt.take(sock)
             attempt.end_phase("connect")
-            datagram.send(sock, asked)
-            for _ in range(_MOST_STRAYS):
-                data = await datagram.receive(sock)
-                if data is None:
-                    attempt.note("a datagram from somewhere else")
-                    continue
-                try:
-                    return await _read(data, asked)
-                except StrayError as error:
-                    attempt.note(f"passed over: {error}")
-                except MessageError as error:
-                    raise ProbeError(Failure.PROTOCOL, str(error)) from error
-        raise ProbeError(Failure.PROTOCOL, f"{_MOST_STRAYS} datagrams, none of which answers the query")
+            return await by_datagram(sock, asked, read, attempt.note)
 
     async def _by_stream(self, attempt: Attempt, module: DnsModule, asked: bytes) -> Answer:
         sock = await attempt.connect()
@@ -126,11 +111,8 @@ class DnsProber:
             if context is not None:
                 _note_session(attempt, writer)
                 attempt.end_phase("connect")  # as blackbox_exporter counts it
-            writer.write(_LENGTH.pack(len(asked)) + asked)
-            data = await _message(reader)
-            answer = await _read(data, asked)
-        except MessageError as error:
-            raise ProbeError(Failure.PROTOCOL, str(error)) from error
+            attempt.step = "answer"
+            answer = await by_stream(reader, writer, asked, read)
         except ssl.SSLError as error:
             raise tls.tls_error(error, attempt.step) from error
         finally:
@@ -143,22 +125,6 @@ class DnsProber:
                 flow.soften(sock)
                 writer.close()
         return answer
-
-
-async def _message(reader: asyncio.StreamReader) -> bytes:
-    """One message of at most 64 KiB: its length says it."""
-    try:
-        (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-        return await reader.readexactly(length)
-    except asyncio.IncompleteReadError as error:
-        seen = f" after {len(error.partial)} bytes" if error.partial else ""
-        raise ProbeError(Failure.CLOSED, f"server closed before its answer was whole{seen}") from error
-
-
-async def _read(data: bytes, asked: bytes) -> Answer:
-    if len(data) <= _MUCH:
-        return read(data, asked)
-    return await asyncio.to_thread(read, data, asked)
 
 
 async def _judged(answer: Answer, module: DnsModule) -> None:
