@@ -119,10 +119,13 @@ class Attempt:
         self.note(f"connected from {used.source} port {used.source_port}")
         return sock
 
-    def take(self, sock: socket.socket) -> None:
-        """A socket of the flow that was opened in another way than `connect`; it is its opener's to close."""
-        self._flow = flow.used_flow(sock, self.request.flow)
-        self.note(f"sending from {self._flow.source} port {self._flow.source_port}")
+    def take(self, sock: socket.socket, *, ports: bool = True) -> None:
+        """A socket of the flow that was opened in another way than `connect`; it is its opener's to close. Without
+        `ports` the flow has none, whatever the socket says.
+        """
+        used = flow.used_flow(sock, self.request.flow)
+        self._flow = used if ports else replace(used, source_port=0, destination_port=0)
+        self.note(f"sending from {used.source} port {used.source_port}" if ports else f"sending from {used.source}")
 
     def note(self, text: str) -> None:
         """Add a line to the transcript. What the network sent goes through `excerpt`; no secret ever goes in."""

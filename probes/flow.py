@@ -59,14 +59,14 @@ async def connect(flow: Flow) -> socket.socket:
     return sock
 
 
-def opened(flow: Flow, kind: int = socket.SOCK_STREAM) -> tuple[socket.socket, SocketAddress]:
+def opened(flow: Flow, kind: int = socket.SOCK_STREAM, protocol: int = 0) -> tuple[socket.socket, SocketAddress]:
     """A non-blocking socket that is bound and marked as `flow` says, and where it is to connect to.
 
     Raises ProbeError.
     """
     family, destination = socket_address(flow.destination, flow.destination_port)
     try:
-        sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
     except OSError as error:
         raise failure.local(error.errno, "open a socket") from error
     try:

@@ -6,8 +6,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from probes.dns_prober import DnsProber
+from probes.grpc import GrpcProber
 from probes.http import HttpProber
+from probes.icmp import IcmpProber
 from probes.ssh import SshProber
+from probes.tcp import TcpProber
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,9 +40,18 @@ class Prober(Protocol):
         """Never raises for what the network does; cancellation passes through."""
 
 
-PROBERS: Mapping[str, type[Prober]] = MappingProxyType({"dns": DnsProber, "http": HttpProber, "ssh": SshProber})
+PROBERS: Mapping[str, type[Prober]] = MappingProxyType(
+    {
+        "dns": DnsProber,
+        "grpc": GrpcProber,
+        "http": HttpProber,
+        "icmp": IcmpProber,
+        "ssh": SshProber,
+        "tcp": TcpProber,
+    }
+)
 
-NOT_YET = frozenset({"grpc", "icmp", "tcp"})  # blackbox_exporter's other probers
+NOT_YET: frozenset[str] = frozenset()  # of blackbox_exporter's probers: none is missing
 
 
 class Probers:
