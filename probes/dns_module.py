@@ -17,7 +17,7 @@ import dns.rdatatype
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_validator
 
 from probes.pattern import Pattern
-from probes.tls import TlsConfig
+from probes.tls_config import TlsConfig
 
 _PINNED = (
     "source_ip_address is known to blackbox_exporter, but not supported: every probe here starts from the address "

@@ -20,7 +20,7 @@ from probes.http2 import Answer, Http2
 from probes.model import Failure, Outcome, Request
 from probes.stream import Stream
 from probes.text import excerpt, identity_text
-from probes.tls import TlsConfig
+from probes.tls_config import TlsConfig
 
 if TYPE_CHECKING:
     import ssl

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from probes.pattern import Pattern
-from probes.tls import TlsConfig
+from probes.tls_config import TlsConfig
 
 _LABEL = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
 MAX_STEPS = 256

@@ -1,4 +1,4 @@
-"""TLS for every prober: how a module configures it, contexts that are made once, and what a session showed.
+"""TLS for every prober: contexts that are made once, and what a session showed.
 
 Verification is as in Go, which Prometheus' programs are written in: every certificate of `ca_file` is trusted as it
 is, names are looked for in the certificate's alternative names alone, and RFC 5280's finer points, which Python
@@ -14,16 +14,15 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
 
 from probes.facts import TlsFacts
 from probes.failure import ProbeError
 from probes.model import Failure
 from probes.text import excerpt, identity_text
+from probes.tls_config import TlsConfig
 
 HTTP1 = ("http/1.1",)
 HTTP2 = ("h2",)
@@ -37,49 +36,6 @@ _VERSIONS = {
     "TLS13": ssl.TLSVersion.TLSv1_3,
 }
 _AS_BLACKBOX = {"TLSv1": "TLS 1.0", "TLSv1.1": "TLS 1.1", "TLSv1.2": "TLS 1.2", "TLSv1.3": "TLS 1.3"}
-
-Version = Literal["TLS10", "TLS11", "TLS12", "TLS13"]
-
-
-class TlsConfig(BaseModel):
-    """Prometheus' `tls_config`. `ca` or `ca_file` replaces the system's authorities; `server_name` is verified and
-    sent as SNI; `cert` and `key` are this client's own. A dump masks `key`.
-    """
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-    _references: ClassVar[tuple[str, ...]] = ("ca_ref", "cert_ref", "key_ref")
-
-    insecure_skip_verify: bool = False
-    ca: str | None = None
-    ca_file: str | None = None
-    cert: str | None = None
-    cert_file: str | None = None
-    key: SecretStr | None = None
-    key_file: str | None = None
-    server_name: str | None = None
-    min_version: Version | None = None
-    max_version: Version | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_references(cls, values: Any) -> Any:
-        for name in cls._references if isinstance(values, dict) else ():
-            if name in values:
-                file = name.replace("_ref", "_file")
-                raise ValueError(f"{name} is known to Prometheus, but there is no secrets manager here; use {file}")
-        return values
-
-    @model_validator(mode="after")
-    def _consistent(self) -> TlsConfig:
-        for name in ("ca", "cert", "key"):
-            if getattr(self, name) and getattr(self, f"{name}_file"):
-                raise ValueError(f"{name} and {name}_file say the same thing; keep one")
-        if bool(self.cert or self.cert_file) != bool(self.key or self.key_file):
-            raise ValueError("a client's certificate and its key belong together: cert_file and key_file")
-        if self.min_version and self.max_version and self.min_version > self.max_version:
-            raise ValueError(f"min_version {self.min_version} is above max_version {self.max_version}")
-        return self
-
 
 DEFAULT = TlsConfig()
 
