@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -31,7 +32,6 @@ from hyperframe.exceptions import HyperframeError
 from probes.attempt import Attempt
 from probes.failure import ProbeError
 from probes.model import Failure
-from probes.stream import Stream
 from probes.text import excerpt
 
 ALPN = "h2"
@@ -62,10 +62,20 @@ class Answer:
     whole: bool
 
 
+class Wire(Protocol):
+    """What a connection is made of, as probes.stream.Stream has it."""
+
+    async def receive(self) -> bytes: ...
+
+    async def send(self, data: bytes) -> None: ...
+
+    def finish(self) -> None: ...
+
+
 class Http2:
     """One connection, for one request at a time. Raises ProbeError, or OSError for the attempt to classify."""
 
-    def __init__(self, attempt: Attempt, stream: Stream) -> None:
+    def __init__(self, attempt: Attempt, stream: Wire) -> None:
         self._attempt = attempt
         self._stream = stream
         self._frames = _Frames()
@@ -84,8 +94,19 @@ class Http2:
         return not self._frames.ending
 
     async def ask(self, fields: Sequence[tuple[str, str]], body: bytes = b"", *, max_body_bytes: int) -> Answer:
-        """`fields` begin with the pseudo-header fields, all names in lower case. Ends the attempt's phases processing
-        (with the head of the response) and transfer (with its end, or with more than `max_body_bytes` of its body).
+        """`request`, and its response as a whole. Ends the attempt's phase transfer, too, with the end of the response
+        or with more than `max_body_bytes` of its body.
+        """
+        await self.request(fields, body)
+        while not self._ended and self._length <= max_body_bytes:
+            await self._turn()
+        self._attempt.end_phase("transfer")
+        self._forget()
+        return Answer(self._status, self._fields, bytes(self._body), self._trailers, self._ended)
+
+    async def request(self, fields: Sequence[tuple[str, str]], body: bytes = b"") -> tuple[int, Fields]:
+        """Send `fields`, which begin with the pseudo-header fields, all names in lower case, and `body`; await the head
+        of the response, its status and its fields. Ends the attempt's phase processing with it.
         """
         self._attempt.step = "HTTP/2 response"
         self._begin()
@@ -96,22 +117,37 @@ class Http2:
             self._h2.send_headers(self._id, list(fields), end_stream=not body)
         except (H2Error, ValueError) as error:
             raise ProbeError(Failure.LOCAL, f"HTTP/2 cannot carry this request: {excerpt(str(error))}") from error
-        unsent = await self._send_body(body)
-        if unsent:
+        self._unsent = await self._send_body(body)
+        if self._unsent:
             self._attempt.step = "HTTP/2 window for the rest of the request"
-        while not self._ended and len(self._body) <= max_body_bytes:
-            data = await self._stream.receive()
-            if not data:
-                raise ProbeError(Failure.CLOSED, f"{self._attempt.step}: connection closed before its end")
-            for frame in self._frames.feed(data, self._id, len(self._body)):
-                for event in self._received(frame):
-                    self._take(event)
-                if self._ended or len(self._body) > max_body_bytes:
-                    break  # what follows is no part of this response
-            unsent = await self._send_body(unsent)
-        self._attempt.end_phase("transfer")
-        self._forget()
-        return Answer(self._status, self._fields, bytes(self._body), self._trailers, self._ended)
+        while not self._status:
+            await self._turn()
+        return self._status, self._fields
+
+    async def chunk(self) -> bytes:
+        """Some of the response's body, in its order; nothing at its end."""
+        while not self._body and not self._ended:
+            await self._turn()
+        taken = bytes(self._body)
+        self._body.clear()
+        return taken
+
+    @property
+    def ended(self) -> bool:
+        """The response was received to its end."""
+        return self._ended
+
+    async def _turn(self) -> None:
+        """Take what the server sends next."""
+        data = await self._stream.receive()
+        if not data:
+            raise ProbeError(Failure.CLOSED, f"{self._attempt.step}: connection closed before its end")
+        for frame in self._frames.feed(data, self._id, self._length):
+            for event in self._received(frame):
+                self._take(event)
+            if self._ended:
+                break  # what follows is no part of this response
+        self._unsent = await self._send_body(self._unsent)
 
     def _begin(self) -> None:
         self._status = 0
@@ -119,6 +155,8 @@ class Http2:
         self._trailers: Fields = ()
         self._body = bytearray()
         self._ended = False
+        self._length = 0  # of the body, what was taken of it included
+        self._unsent = b""  # of the request
 
     def _forget(self) -> None:
         """What is left of the response is not wanted; the server hears of it with the next thing that is sent."""
@@ -168,6 +206,7 @@ class Http2:
             self._trailers = _texts(event.headers)
         elif isinstance(event, DataReceived):
             self._body += event.data or b""
+            self._length += len(event.data or b"")
             if event.flow_controlled_length:
                 self._h2.acknowledge_received_data(event.flow_controlled_length, self._id)
         elif isinstance(event, StreamEnded):

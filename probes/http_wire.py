@@ -148,16 +148,7 @@ class Connection:
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
 
-        async def receive() -> bytes:
-            try:
-                return await reader.read(READ_BYTES)
-            except ssl.SSLError as error:
-                raise tls.tls_error(error, self.attempt.step) from error
-
-        async def send(data: bytes) -> None:
-            transport.write(data)
-
-        self.http2 = Http2(self.attempt, receive, send)
+        self.http2 = Http2(self.attempt, _Wire(self.attempt, reader, transport))
 
     @property
     def reusable(self) -> bool:
@@ -165,7 +156,7 @@ class Connection:
         if self._transport is None or self._transport.is_closing() or self.peer_closed:
             return False
         if self.http2 is not None:
-            return self.http2.usable
+            return self.http2.ended and self.http2.reusable
         return self._handler is not None and not self._handler.should_close
 
     async def ask(self, session: ClientSession, asked: Asked) -> Reply:
@@ -209,11 +200,9 @@ class Connection:
         plain = [(name.lower(), value) for name, value in fields.items() if name.lower() not in _OF_A_CONNECTION]
         if asked.body:
             plain.append(("content-length", str(len(asked.body))))
-        head = await http2.request([*pseudo, *plain], asked.body)
+        status, headers = await http2.request([*pseudo, *plain], asked.body)
         self.heard = True
-        self.attempt.end_phase("processing")
-        self.attempt.step = "body"
-        return Reply(head.status, "", 2.0, CIMultiDict(head.headers), http2.chunk)
+        return Reply(status, "", 2.0, CIMultiDict(headers), http2.chunk)
 
     async def _chunk(self) -> bytes:
         if self._content is None:
@@ -258,7 +247,7 @@ class Connection:
             flow.harden(self._sock)
         elif self._transport is not None:
             if self.http2 is not None:
-                await self.http2.goodbye()
+                await self.http2.close()
             flow.soften(self._sock)
             self._transport.close()
         if self._transport is None:
@@ -294,6 +283,27 @@ class Connection:
             return False
         cause = error.__cause__
         return isinstance(cause, ContentLengthError) or (isinstance(cause, TransferEncodingError) and self.peer_closed)
+
+
+class _Wire:
+    """A transport of asyncio, as HTTP/2 wants it."""
+
+    def __init__(self, attempt: Attempt, reader: asyncio.StreamReader, transport: asyncio.Transport) -> None:
+        self._attempt = attempt
+        self._reader = reader
+        self._transport = transport
+
+    async def receive(self) -> bytes:
+        try:
+            return await self._reader.read(READ_BYTES)
+        except ssl.SSLError as error:
+            raise tls.tls_error(error, self._attempt.step) from error
+
+    async def send(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def finish(self) -> None:
+        """The connection closes it."""
 
 
 def _abort(transport: asyncio.Transport) -> None:
