@@ -34,9 +34,12 @@ from probes.text import excerpt, identity_text
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from probes.ssh_login import Login
+
 FAREWELL_SECONDS = 1.0  # how long the server may take to close after us
 FAREWELL_BYTES = 16_384  # a KEXINIT is 1 to 3 KiB
 _CHUNK = 2048
+_IN_GOOD_ORDER = (None, Failure.EXPECTATION)
 
 
 class SshProber:
@@ -59,21 +62,36 @@ class SshProber:
         """Nothing to close."""
 
     async def probe(self, request: Request, module: SshModule) -> Outcome:
+        login = await self._prepared(request, module)
         attempt = Attempt(request)
         try:
-            if module.login is not None:
-                return await attempt.run(self._log_in(attempt, module))
-            outcome = await attempt.run(self._exchange(attempt, module))
-            if attempt.sock is not None and outcome.failure in (None, Failure.EXPECTATION):
+            if login is None:
+                outcome = await attempt.run(self._exchange(attempt, module))
+            else:
+                outcome = await attempt.run(self._log_in(attempt, module, login))
+            # What a session said last has to arrive: that its command is to be killed.
+            if attempt.sock is not None and (outcome.failure in _IN_GOOD_ORDER or "login" in outcome.phases):
                 await _part(attempt.sock)
         finally:
             attempt.drop()
         return outcome
 
-    async def _log_in(self, attempt: Attempt, module: SshModule) -> None:
-        attempt.step = "reading the files of the login"
-        login = await ssh_login.prepare(attempt, module, self._files, _algorithm(attempt, module), self._software)
-        attempt.step = "TCP handshake"
+    async def _prepared(self, request: Request, module: SshModule) -> Login | ProbeError | None:
+        """Read files before the clock of the probe starts; None where the module does not log in."""
+        if module.login is None:
+            return None
+        try:
+            async with asyncio.timeout(request.timeout_seconds):
+                algorithm = _algorithm(request, module)
+                return await ssh_login.prepare(request, module, self._files, algorithm, self._software)
+        except ProbeError as error:
+            return error
+        except TimeoutError:
+            return ProbeError(Failure.LOCAL, f"cannot read the files of the login within {request.timeout_seconds:g} s")
+
+    async def _log_in(self, attempt: Attempt, module: SshModule, login: Login | ProbeError) -> None:
+        if isinstance(login, ProbeError):
+            raise login
         await attempt.connect()
         attempt.note(f"sending identification SSH-2.0-{self._software}")
         await login.go(attempt, partial(_judge_banner, attempt, module))
@@ -89,7 +107,7 @@ class SshProber:
         if module.wants_host_key or (identity is not None and identity.kind == "host_key"):
             attempt.step = "key exchange"
             try:
-                await _look_at_host_key(attempt, sock, rest, _algorithm(attempt, module))
+                await _look_at_host_key(attempt, sock, rest, _algorithm(attempt.request, module))
             except (ProbeError, OSError):
                 _expect_banner(module, banner)  # else the wrong banner is what is wrong
                 raise
@@ -97,9 +115,9 @@ class SshProber:
         _expect_host_key(attempt, module)
 
 
-def _algorithm(attempt: Attempt, module: SshModule) -> str:
+def _algorithm(request: Request, module: SshModule) -> str:
     """The host key's algorithm to ask for: the one that names nodes comes first."""
-    identity = attempt.request.identity
+    identity = request.identity
     named = identity.rule if identity is not None and identity.kind == "host_key" else ""
     return named or module.algorithm
 

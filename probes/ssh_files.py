@@ -93,7 +93,10 @@ def _key(path: str, passphrase_file: str | None) -> asyncssh.SSHKey:
     try:
         return asyncssh.import_private_key(text, passphrase)
     except asyncssh.KeyEncryptionError as error:
-        detail = f"the passphrase in {passphrase_file} does not open the client key {path}"
+        if "bcrypt" in str(error):
+            detail = f"the client key {path} in OpenSSH's format is opened with the Python package bcrypt: install it"
+        else:
+            detail = f"the passphrase in {passphrase_file} does not open the client key {path}"
         raise ProbeError(Failure.LOCAL, detail) from error
     except (asyncssh.KeyImportError, ValueError) as error:
         if passphrase is None and "passphrase" in str(error).lower():

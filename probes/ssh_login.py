@@ -7,14 +7,11 @@ theirs. The server's host key is judged before anything of the login is sent.
 from __future__ import annotations
 
 import contextlib
-import socket
-import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import asyncssh
 
-from probes import flow
 from probes.failure import ProbeError
 from probes.model import Failure
 from probes.ssh_hostkey import ALGORITHMS
@@ -25,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from probes.attempt import Attempt
+    from probes.model import Request
     from probes.ssh_banner import Banner
     from probes.ssh_files import LoginFiles
     from probes.ssh_module import SshLogin, SshModule
@@ -33,7 +31,6 @@ MOST_OUTPUT = 65_536  # bytes that a command may print
 MOST_BYTES = 1_048_576  # that a server may send in all
 _WINDOW = 2 * MOST_OUTPUT
 _PACKET = 32_768
-_DISCARD_OFF = struct.pack("ii", 0, 0)
 # Not group exchange, where the server chooses a group: one of 8192 bits would hold up all other probes.
 _KEX = (
     "curve25519-sha256",
@@ -67,23 +64,20 @@ class Login:
         self._version = version
 
     async def go(self, attempt: Attempt, judge: Callable[[Banner], None]) -> None:
-        """Log in on the attempt's socket, run the command, and leave. `judge` sees the identification string.
+        """Log in on the attempt's socket, run the command, and say goodbye. `judge` sees the identification string.
 
-        Raises ProbeError and OSError.
+        The socket stays open. Raises ProbeError and OSError.
         """
         if attempt.sock is None:
             raise ValueError("the attempt has to be connected")
-        tap = attempt.sock = Tap(attempt.sock, judge, MOST_BYTES)
-        flow.harden(tap)  # whatever ends the session early ends it with RST
+        tap = Tap(attempt.sock, judge, MOST_BYTES)
         client = _Client(attempt, self._trust)
         try:
             connection = await self._connect(attempt, tap, client)
             try:
                 await self._run(attempt, connection)
-                _part(attempt, tap, connection)
             finally:
-                attempt.count_retransmits()
-                connection.abort()
+                connection.close()
                 await connection.wait_closed()
         except (asyncssh.Error, OSError) as error:
             if tap.trouble is not None:
@@ -135,7 +129,24 @@ class Login:
             return
         attempt.step = "command"
         attempt.note(f"running the command: {command}")
-        process = await connection.create_process(
+        process = await self._started(connection, command)
+        try:
+            with contextlib.suppress(BrokenPipeError):  # the command need not read its input
+                process.stdin.write_eof()
+            output = await _output(process)
+            await process.wait_closed()
+        except BaseException:
+            with contextlib.suppress(OSError):  # without a signal OpenSSH lets a silent command run on
+                process.kill()
+            raise
+        if connection.is_closed() and process.exit_status is None and process.exit_signal is None:
+            raise asyncssh.ConnectionLost("in the middle of the command")
+        attempt.end_phase("transfer")
+        self._judge(attempt, process.exit_status, process.exit_signal, output)
+
+    @staticmethod
+    async def _started(connection: asyncssh.SSHClientConnection, command: str) -> asyncssh.SSHClientProcess[bytes]:
+        return await connection.create_process(
             command,
             stderr=asyncssh.STDOUT,
             encoding=None,
@@ -146,18 +157,6 @@ class Login:
             window=_WINDOW,
             max_pktsize=_PACKET,
         )
-        with contextlib.suppress(BrokenPipeError):  # the command need not read its input
-            process.stdin.write_eof()
-        output = bytearray()
-        while chunk := await process.stdout.read(_PACKET):
-            output += chunk
-            if len(output) > MOST_OUTPUT:
-                raise ProbeError(Failure.EXPECTATION, f"the command printed more than {MOST_OUTPUT} bytes")
-        await process.wait_closed()
-        if connection.is_closed():
-            raise asyncssh.ConnectionLost("in the middle of the command")
-        attempt.end_phase("transfer")
-        self._judge(attempt, process.exit_status, process.exit_signal, bytes(output))
 
     def _judge(self, attempt: Attempt, status: int | None, signal: object, output: bytes) -> None:
         ended = "without an exit status" if status is None else f"with status {status}"
@@ -238,15 +237,16 @@ def _saw(attempt: Attempt, key: asyncssh.SSHKey, fingerprint: str) -> None:
         attempt.identity = fingerprint
 
 
-def _part(attempt: Attempt, tap: Tap, connection: asyncssh.SSHClientConnection) -> None:
-    """Say goodbye, and close with FIN."""
-    attempt.count_retransmits()
-    tap.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD_OFF)
-    flow.soften(tap)
-    connection.close()
+async def _output(process: asyncssh.SSHClientProcess[bytes]) -> bytes:
+    output = bytearray()
+    while chunk := await process.stdout.read(_PACKET):
+        output += chunk
+        if len(output) > MOST_OUTPUT:
+            raise ProbeError(Failure.EXPECTATION, f"the command printed more than {MOST_OUTPUT} bytes")
+    return bytes(output)
 
 
-async def prepare(attempt: Attempt, module: SshModule, files: LoginFiles, algorithm: str, version: str) -> Login:
+async def prepare(request: Request, module: SshModule, files: LoginFiles, algorithm: str, version: str) -> Login:
     """Read what the login needs. Raises ProbeError (local) for files of no use."""
     settings = module.login
     if settings is None:
@@ -255,7 +255,6 @@ async def prepare(attempt: Attempt, module: SshModule, files: LoginFiles, algori
     if settings.known_hosts is None:
         return Login(settings, key, _by_fingerprint(module.host_keys, ALGORITHMS[algorithm]), version)
     hosts = await files.known_hosts(settings.known_hosts)
-    request = attempt.request
     port = request.flow.destination_port
     found = hosts.match(request.host, request.flow.destination, None if port == _SSH_PORT else port)
     trusted, revoked = set(found[0]) - set(found[2]), set(found[2])

@@ -17,16 +17,15 @@ if TYPE_CHECKING:
 
 
 class Tap(socket.socket):
-    """Takes over a socket (the other object is left without one).
+    """A second descriptor of a connection: closing it ends nothing, the first one's owner does that.
 
     Reading fails as soon as the server's identification string is none, when `judge`, which gets it once, raises
     ProbeError, or after `most_bytes`; `trouble` then says why.
     """
 
     def __init__(self, sock: socket.socket, judge: Callable[[Banner], None], most_bytes: int) -> None:
-        timeout = sock.gettimeout()
-        super().__init__(sock.family, sock.type, sock.proto, fileno=sock.detach())
-        self.settimeout(timeout)
+        super().__init__(sock.family, sock.type, sock.proto, fileno=sock.dup().detach())
+        self.settimeout(sock.gettimeout())
         self.trouble: ProbeError | None = None
         self._judge = judge
         self._left = most_bytes

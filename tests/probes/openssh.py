@@ -39,6 +39,27 @@ class Sshd:
         return printed.decode().split()[1]
 
 
+async def make_key(path: Path, passphrase: str = "", kind: str = "ed25519") -> str:
+    """Write a key pair; returns the line of the public one."""
+    keygen = await asyncio.create_subprocess_exec("ssh-keygen", "-qt", kind, "-N", passphrase, "-f", str(path))
+    assert await keygen.wait() == 0
+    return path.with_name(f"{path.name}.pub").read_text("utf-8")
+
+
+def login_settings(directory: Path, *public_keys: str) -> list[str]:
+    """Whoever runs the tests may log in with these keys; their own start files take no part."""
+    home = directory / "home"
+    home.mkdir()
+    authorized = directory / "authorized_keys"
+    authorized.write_text("".join(public_keys), "utf-8")
+    return [
+        f"AuthorizedKeysFile {authorized}",
+        "StrictModes no",
+        "PermitRootLogin prohibit-password",
+        f"SetEnv HOME={home}",
+    ]
+
+
 @asynccontextmanager
 async def running(
     directory: Path, kinds: Sequence[str] = ("ed25519",), level: str = "DEBUG1", settings: Sequence[str] = ()
@@ -47,8 +68,7 @@ async def running(
     assert program is not None, "install openssh-server: the ssh prober is tested against it"
     found = Sshd(closed_port(), directory / "log", {kind: directory / f"key_{kind}" for kind in kinds})
     for kind, key in found.keys.items():
-        keygen = await asyncio.create_subprocess_exec("ssh-keygen", "-qt", kind, "-N", "", "-f", str(key))
-        assert await keygen.wait() == 0
+        await make_key(key, kind=kind)
     _make_privilege_separation_directory()
     lines = [
         "ListenAddress 127.0.0.1",
