@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from exporter.config import PLATFORMS_LATER, Config, Module
+from exporter.config import PLATFORMS_LATER, SYSTEM_RESOLVER, Config, Module, is_address
 from exporter.durations import parse_duration
 from exporter.yamlfile import MAX_BYTES, Document, Location, Problem, parse, place_of
 from probes.table import NOT_YET, PROBERS
@@ -134,12 +134,13 @@ def _module(name: str, raw: Any) -> Module:
 def _cross_check(document: Document, raw: Mapping[str, Any], modules: Mapping[str, Module]) -> list[Problem]:
     """What no section can see alone: names that are used twice, or used and not defined."""
     problems: list[Problem] = []
-    for section in ("routers", "nodes", "targets"):
-        if raw.get(section) == []:
+    for section in ("routers", "nodes", "targets", "resolvers"):
+        if raw.get(section) == [] and section != "resolvers":
             problems.append(_problem(document, (section,), "is empty; name at least one"))
         problems += _repeated(document, section, _entries(raw, section), "name")
     problems += _repeated_addresses(document, _entries(raw, "nodes"))
     node_names = [str(node.get("name")) for _, node in _entries(raw, "nodes")]
+    resolver_names = [str(resolver.get("name")) for _, resolver in _entries(raw, "resolvers")]
     declared = document.value.get("modules")
     module_names = {*modules, *(declared if isinstance(declared, dict) else ())}
     for index, target in _entries(raw, "targets"):
@@ -150,6 +151,7 @@ def _cross_check(document: Document, raw: Mapping[str, Any], modules: Mapping[st
             problems.append(_problem(document, (*place, "module"), message))
         problems += _node_references(document, place, target, node_names)
         problems += _identity_fits(document, place, target, modules)
+        problems += _resolvable(document, place, target, [SYSTEM_RESOLVER, *resolver_names])
         if _steering(raw) == "identity" and target.get("identity") is None:
             problems.append(_problem(document, place, "steering is identity, so every target needs an identity"))
     for index, router in _entries(raw, "routers"):
@@ -212,6 +214,26 @@ def _identity_fits(
         if isinstance(value, str) and not _FINGERPRINT.fullmatch(value):
             message = "is no fingerprint as ssh-keygen -lf prints it: SHA256: and 43 letters, digits and + /"
             problems.append(_problem(document, (*place, "identity", "map", value), message))
+    return problems
+
+
+def _resolvable(
+    document: Document, place: Location, target: Mapping[str, Any], resolver_names: list[str]
+) -> list[Problem]:
+    """What is said of a target's look-ups must be of a name, and of resolvers that there are."""
+    problems = [
+        _problem(document, (*place, key), "is for targets that are given by a DNS name")
+        for key in ("resolvers", "expected_addresses")
+        if target.get(key) and is_address(str(target.get("address")))
+    ]
+    several = target.get("resolvers")
+    named = several if isinstance(several, list) else []
+    for position, name in enumerate(named):
+        if isinstance(name, str) and name not in resolver_names:
+            message = f"no resolver {name!r}{_guess(name, resolver_names)}; there are {_listed(resolver_names)}"
+            problems.append(_problem(document, (*place, "resolvers", position), message))
+        elif name in named[:position]:
+            problems.append(_problem(document, (*place, "resolvers", position), f"{name!r} is there already"))
     return problems
 
 

@@ -41,6 +41,7 @@ def render(status: Status, prefix: str, ready: bool) -> str:
     body = [
         _headline(status, ready),
         *(_problem(group, status.generated_at) for group in _grouped(wrong)),
+        *(_name_problem(target) for target in status.targets if target.dns_problem is not None),
         "<h2>Nodes and targets</h2>",
         _matrix(status),
         "<h2>Next hops</h2>",
@@ -104,6 +105,14 @@ def _problem(group: list[PathStatus], now: float) -> str:
         f'<div class="card {_kind(first.verdict.value)}"><p>{_verdict(first.verdict.value)} '
         f'<b>{escape(first.node or first.next_hop or "")}</b> <span class="dim">for {escape(targets)}, '
         f"since {age}</span></p><p>{escape(first.reason)}</p>{remedy}</div>"
+    )
+
+
+def _name_problem(target: TargetStatus) -> str:
+    verdict = _verdict(target.verdict.value)
+    return (
+        f'<div class="card {_kind(target.verdict.value)}"><p>{verdict} <b>{escape(target.name)}</b> '
+        f'<span class="dim">DNS</span></p><p>{escape(target.dns_problem or "")}</p></div>'
     )
 
 

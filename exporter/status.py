@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from exporter.dns_status import DnsStatus, Lookup
 from exporter.durations import timestamp
 from exporter.reasons import Cure
 from exporter.steering_status import SteeringStatus, TraceTraffic, TrustStatus
@@ -57,16 +58,18 @@ class DurationStatus:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A path's verdict changed; `before` is None when the path is new. Seconds since the epoch."""
+    """A path's verdict changed, or (without a VIP and a router) what is wrong with a target's name; then both verdicts
+    are the target's, which may be the same. `before` is None when it is new. Seconds since the epoch.
+    """
 
     at: float
     target: str
-    vip: str
-    router: str
+    vip: str | None
+    router: str | None
     node: str | None
     next_hop: str | None
-    before: Verdict | None
-    after: Verdict
+    before: Verdict | Summary | None
+    after: Verdict | Summary
     reason: str
 
 
@@ -155,7 +158,17 @@ class TargetStatus:
     verdict: Summary
     paths: tuple[PathStatus, ...]
     stages: tuple[VipStatus, ...]
-    dns_success: bool | None = None  # None: the target is given by its address
+    dns: DnsStatus | None = None  # None: the target is given by its address, or was not looked up yet
+
+    @property
+    def dns_success(self) -> bool | None:
+        """Whether the last look-up of its name worked."""
+        return None if self.dns is None else self.dns.success
+
+    @property
+    def dns_problem(self) -> str | None:
+        """What is wrong with its name, in sentences for a person."""
+        return None if self.dns is None else self.dns.problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +287,19 @@ def _target(target: TargetStatus) -> dict[str, Any]:
             "exercised": sum(stage.exercised for stage in target.stages),
             "ok": sum(stage.ok for stage in target.stages),
         },
+        "dns_problem": target.dns_problem,
+        "dns_answers": None if target.dns is None else [_lookup(one) for one in target.dns.lookups],
+    }
+
+
+def _lookup(lookup: Lookup) -> dict[str, Any]:
+    return {
+        "resolver": lookup.resolver,
+        "success": lookup.success,
+        "addresses": list(lookup.addresses),
+        "error": lookup.error,
+        "duration_seconds": round(lookup.seconds, 6),
+        "at": timestamp(lookup.at),
     }
 
 

@@ -32,6 +32,9 @@ def show_status(out: Console, status: Status) -> None:
     for router in status.routers:
         if router.error is not None:
             out.print(Text.assemble((f"router {router.name}: ", "bold red"), router.error))
+    for target in status.targets:
+        if target.dns_problem is not None:
+            out.print(Text.assemble((f"target {target.name}: ", "bold red"), target.dns_problem))
     show_reasons(out, [path for path in status.paths if path.verdict is not Verdict.OK])
 
 

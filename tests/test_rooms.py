@@ -49,6 +49,8 @@ _PURE_ROOMS = {
         "config",
         "configfile",
         "coverage",
+        "dns_metrics",
+        "dns_status",
         "durations",
         "evidence",
         "expected",

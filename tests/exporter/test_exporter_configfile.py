@@ -12,7 +12,7 @@ from exporter.config import Probing
 from exporter.configfile import ConfigError, load, loads
 from exporter.web import shown
 from exporter.yamlfile import MAX_BYTES
-from probes.table import NOT_YET
+from probes.table import NOT_YET, PROBERS
 
 DESIGN = """\
 probing:
@@ -43,6 +43,7 @@ targets:
 """
 
 KEY = "SHA256:" + "Ab1+/" * 8 + "xyz"
+PROBER_NAMES = ", ".join(sorted(PROBERS))
 ALGORITHM_NAMES = (
     "ssh-ed25519, ecdsa-sha2-nistp256, ecdsa-sha2-nistp384, ecdsa-sha2-nistp521, rsa-sha2-512, rsa-sha2-256, ssh-rsa"
 )
@@ -114,7 +115,7 @@ def test_defaults() -> None:
         ("", ["line 1: must be a mapping with routers, nodes and targets"]),
         ("- a\n", ["line 1: must be a mapping with routers, nodes and targets"]),
         (ROUTERS + NODES, ["line 1: targets: is missing"]),
-        ("target: []\n" + GOOD, ["line 1: target: unknown key (did you mean targets?); allowed here: modules, nodes, probing, routers, targets"]),
+        ("target: []\n" + GOOD, ["line 1: target: unknown key (did you mean targets?); allowed here: modules, nodes, probing, resolvers, routers, targets"]),
         ("routers: []\n" + NODES + TARGETS, ["line 1: routers: is empty; name at least one"]),
         (GOOD + "nodes: []\n", ["line 7: nodes: stands here twice (first on line 3); keep one of them"]),
         # probing
@@ -133,8 +134,8 @@ def test_defaults() -> None:
         (router("platform: routeros, exec: {}"), ["line 2: routers[0].platform: routeros is known, but not supported yet; this version reads bird, frr"]),
         (router("platform: frr, https: {url: x}, exec: {}"), ["line 2: routers[0].https: known, but not supported yet: platform frr is read over ssh or exec"]),
         # modules
-        ("modules: {m: {prober: gopher}}\n" + GOOD, ["line 1: modules.m.prober: must be one of http, ssh"]),
-        ("modules: {m: {}}\n" + GOOD, ["line 1: modules.m.prober: must be one of http, ssh"]),
+        ("modules: {m: {prober: gopher}}\n" + GOOD, [f"line 1: modules.m.prober: must be one of {PROBER_NAMES}"]),
+        ("modules: {m: {}}\n" + GOOD, [f"line 1: modules.m.prober: must be one of {PROBER_NAMES}"]),
         ("modules: {m: ssh}\n" + GOOD, ["line 1: modules.m: must be a mapping with prober"]),
         ("modules: []\n" + GOOD, ["line 1: modules: must be a mapping from a module's name to its settings"]),
         ("modules: {m: {prober: http, htpp: {}}}\n" + GOOD, ["line 1: modules.m.htpp: unknown key (did you mean http?); allowed here: prober, timeout, http"]),
