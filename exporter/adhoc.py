@@ -108,7 +108,7 @@ class Asker:
         request = Request(
             flow=Flow(address, aimed.port, self._source(what, address)),
             host=aimed.name or aimed.host,
-            timeout_seconds=max(0.001, seconds - looked_up),
+            timeout_seconds=max(0.001, round(seconds - looked_up, 3)),
             scheme=aimed.scheme,
             path=aimed.path,
             leave_path=what.own is None,

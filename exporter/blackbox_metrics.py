@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from exporter.steering_metrics import Family
@@ -109,7 +109,10 @@ def _http(sheet: _Sheet, seen: Seen) -> None:
         text = "The Last-Modified header, in seconds since the epoch."
         sheet.put(seen, "probe_http_last_modified_timestamp_seconds", text, told.last_modified)
     later = ("connect", "tls", "processing", "transfer") if seen.address is not None else ()
-    _phases(sheet, seen, "probe_http_duration_seconds", later)
+    phases = dict(seen.phases)
+    if answered and "transfer" not in phases:  # a body that never ended took all the rest of the time
+        phases["transfer"] = max(0.0, seen.duration_seconds - (seen.lookup_seconds or 0.0) - sum(phases.values()))
+    _phases(sheet, replace(seen, phases=phases), "probe_http_duration_seconds", later)
     if answered and seen.facts.tls is not None:
         _tls(sheet, seen, seen.facts.tls)
 

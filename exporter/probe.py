@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from dataclasses import replace
 
 from aiohttp import hdrs, web
 
@@ -11,10 +13,11 @@ from exporter.adhoc import Asker, Probed, RefusedError, Wanted, of_path, wanted
 from exporter.blackbox import TargetError, seconds_for
 from exporter.blackbox_metrics import Seen, families
 from exporter.monitor import Monitor
-from exporter.shown import shown_module
+from exporter.shown import HIDDEN, shown_module
 
 TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
 _TRUE = "true"
+_QUERY = re.compile(r"\?\S*")
 
 
 class ProbeHandler:
@@ -67,9 +70,12 @@ class ProbeHandler:
 
     def _note(self, what: Wanted, probed: Probed) -> None:
         """Keep it with the other results; what stands behind the `?` of a URL may be a secret."""
-        target = what.text.partition("?")[0]
+        target, query, _ = what.text.partition("?")
+        outcome = probed.outcome
+        if query:
+            outcome = replace(outcome, transcript=tuple(_QUERY.sub(f"?{HIDDEN}", line) for line in outcome.transcript))
         now = self._monitor.outside.now()
-        self._monitor.history.add(now, target, what.module.name, history.ADHOC, None, probed.outcome)
+        self._monitor.history.add(now, target, what.module.name, history.ADHOC, None, outcome)
 
 
 async def _answer(request: web.Request, seen: list[Seen], text: str | None) -> web.Response:
