@@ -290,8 +290,8 @@ class _Run:
 
     async def _address(self, following: Asked) -> str:
         host, resolve = following.url.host or "", self.attempt.request.resolve
-        if following.own and self.asked.own:
-            return self.attempt.request.flow.destination
+        if following.names <= self.asked.names:
+            return (self._elsewhere or self.attempt.request.flow).destination
         with suppress(ValueError):
             return str(ipaddress.ip_address(host))
         self.attempt.step = f"address of {excerpt(host)}"

@@ -111,7 +111,8 @@ def location(asked: Asked, text: str) -> URL:
     if len(text) > _URL_CHARACTERS:
         raise ProbeError(Failure.PROTOCOL, f"redirect to more than {_URL_CHARACTERS} characters")
     try:
-        url = asked.url.join(URL(text))
+        octets = text.encode("utf-8", "surrogateescape")
+        url = asked.url.join(URL("".join(chr(octet) if octet < 0x80 else f"%{octet:02X}" for octet in octets)))  # noqa: PLR2004 - ASCII
         usable = url.scheme in ("http", "https") and bool(url.host) and url.port is not None
     except (ValueError, TypeError):
         usable = False
