@@ -68,9 +68,8 @@ Header = Annotated[str, Field(pattern=_TOKEN)]
 HeaderValue = Annotated[str, Field(pattern=_TEXT)]
 Patterns = Annotated[tuple[Pattern, ...], BeforeValidator(_tuple)]
 HttpVersion = Annotated[str, Field(pattern=r"^HTTP/\d(\.\d)?$")]
-Secret = Annotated[
-    SecretStr, AfterValidator(_printable), PlainSerializer(lambda _: "<hidden>", return_type=str, when_used="json")
-]
+_MASKED = PlainSerializer(lambda _: "<hidden>", return_type=str, when_used="json")
+Secret = Annotated[SecretStr, AfterValidator(_printable), _MASKED]
 File = Annotated[str, Field(min_length=1)]
 
 
@@ -155,7 +154,7 @@ class HttpModule(_Section):
     path: Annotated[str, Field(pattern=r"^/[!-~]*$", max_length=2048)] = "/"
     headers: dict[Header, HeaderValue] = {}
     http_headers: dict[Header, HttpHeader] = {}
-    body: Annotated[str, Field(max_length=JUDGED_BYTES)] | None = None
+    body: Annotated[str, Field(max_length=JUDGED_BYTES), _MASKED] | None = None  # a login, perhaps
     body_file: File | None = None
     basic_auth: BasicAuth | None = None
     authorization: Authorization | None = None
