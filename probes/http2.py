@@ -50,7 +50,7 @@ Fields = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`whole` tells that the response was read to its end; else `body` is longer than what was asked for by a bit.
+    """`whole` tells that the body ended within what was asked for; else `body` is longer than that, by a frame at most.
 
     Names of fields are lower case; each byte of a value is a character (Latin-1), as in HTTP/1.1.
     """
@@ -97,17 +97,23 @@ class Http2:
         """`request`, and its response as a whole. Ends the attempt's phase transfer, too, with the end of the response
         or with more than `max_body_bytes` of its body.
         """
-        await self.request(fields, body)
+        await self._request(fields, body, max_body_bytes)
         while not self._ended and self._length <= max_body_bytes:
-            await self._turn()
+            await self._turn(max_body_bytes)
         self._attempt.end_phase("transfer")
         self._forget()
-        return Answer(self._status, self._fields, bytes(self._body), self._trailers, self._ended)
+        whole = self._ended and len(self._body) <= max_body_bytes
+        return Answer(self._status, self._fields, bytes(self._body), self._trailers, whole)
 
     async def request(self, fields: Sequence[tuple[str, str]], body: bytes = b"") -> tuple[int, Fields]:
         """Send `fields`, which begin with the pseudo-header fields, all names in lower case, and `body`; await the head
         of the response, its status and its fields. Ends the attempt's phase processing with it.
         """
+        return await self._request(fields, body, None)
+
+    async def _request(
+        self, fields: Sequence[tuple[str, str]], body: bytes, max_body_bytes: int | None
+    ) -> tuple[int, Fields]:
         self._attempt.step = "HTTP/2 response"
         self._begin()
         try:
@@ -121,7 +127,7 @@ class Http2:
         if self._unsent:
             self._attempt.step = "HTTP/2 window for the rest of the request"
         while not self._status:
-            await self._turn()
+            await self._turn(max_body_bytes)
         return self._status, self._fields
 
     async def chunk(self) -> bytes:
@@ -137,7 +143,7 @@ class Http2:
         """The response was received to its end."""
         return self._ended
 
-    async def _turn(self) -> None:
+    async def _turn(self, max_body_bytes: int | None = None) -> None:
         """Take what the server sends next."""
         data = await self._stream.receive()
         if not data:
@@ -145,8 +151,8 @@ class Http2:
         for frame in self._frames.feed(data, self._id, self._length):
             for event in self._received(frame):
                 self._take(event)
-            if self._ended:
-                break  # what follows is no part of this response
+            if self._ended or (max_body_bytes is not None and self._length > max_body_bytes):
+                break  # what follows is no part of this response, or not wanted
         self._unsent = await self._send_body(self._unsent)
 
     def _begin(self) -> None:
