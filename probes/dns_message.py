@@ -1,7 +1,7 @@
 """DNS messages as the prober sees them: a query out, an answer in as counted records of text.
 
-dnspython reads messages (RFC 1035), and follows compression pointers wherever they lead, thousands of times where a
-message is made so. Pointers that point at pointers are no use to anybody and are refused here before they cost time.
+dnspython reads messages (RFC 1035). From 2.9 on it bounds how often compression pointers may lead to pointers, which
+older versions follow thousands of times for each name of a message that is made so.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from dns.rdtypes.ANY.SOA import SOA
 from probes.text import excerpt
 
 _UNREADABLE = (dns.exception.DNSException, ValueError, ArithmeticError, LookupError)  # what dnspython raises for bytes
-_POINTER = 0xC0
-_POINTERS_IN_A_ROW = 8  # random data, as signatures are, looks like a few now and then
 _HEADER_BYTES = 12
 
 
@@ -83,8 +81,6 @@ def parse(wire: bytes, asked: bytes, *, each_record: bool = False) -> dns.messag
     """The message itself, equal records said once unless `each_record` counts. As `read`."""
     if wire[:2] != asked[:2] or len(wire) < _HEADER_BYTES:
         raise StrayError("not an answer to this query (another message id)" if len(wire) > 1 else "an empty message")
-    if _is_mazy(wire):
-        raise MessageError("compression pointers lead to pointers")
     try:
         message = dns.message.from_wire(
             wire,
@@ -141,15 +137,3 @@ def _option(message: dns.message.Message) -> tuple[str, ...]:
 
 def _serial(section: Sequence[dns.rrset.RRset]) -> int | None:
     return next((int(data.serial) for one in section for data in one if isinstance(data, SOA)), None)
-
-
-def _is_mazy(wire: bytes) -> bool:
-    """Whether somewhere more than a few pointers follow each other."""
-    length: dict[int, int] = {}
-    for offset in range(_HEADER_BYTES, len(wire) - 1):
-        if wire[offset] >= _POINTER:
-            target = (wire[offset] & 0x3F) << 8 | wire[offset + 1]
-            length[offset] = length.get(target, 0) + 1 if target < offset else 1
-            if length[offset] > _POINTERS_IN_A_ROW:
-                return True
-    return False

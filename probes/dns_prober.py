@@ -97,6 +97,8 @@ class DnsProber:
         sock = await attempt.connect()
         context = self._contexts.context(module.tls_config, _DOT) if module.dns_over_tls else None
         attempt.step = "TLS handshake" if context else "answer"
+        if context is not None:
+            flow.harden(sock)  # a handshake that fails is ended by asyncio: that, too, shall free the flow
         try:
             reader, writer = await asyncio.open_connection(
                 sock=sock,
