@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from exporter import reasons
+from exporter import backends, reasons
 from exporter.dns_status import DnsStatus
 from exporter.evidence import Evidence, RouterView, VipEvidence, of_vip
 from exporter.expected import Expected, Target
@@ -78,6 +78,7 @@ def conclude(
         ]
         paths += own
         stages += [_stages(standpoint, target, vip, evidence, own) for vip, evidence in seen.items()]
+    paths = backends.compared(paths, target.identity)
     verdict = summarize(path.verdict for path in relevant(paths))
     if dns is not None and dns.problem is not None and verdict is Summary.OK:
         verdict = Summary.DEGRADED

@@ -124,6 +124,8 @@ class PathStatus:
     crossed: bool = True  # the prober's flows pass this router
     tally: Tally = Tally()
     direct: DirectProbe | None = None  # while the router does not forward to it, if that is configured
+    compared: bool = False  # its server with those of the target's other paths
+    differs: str | None = None  # in what that server differs
 
     @property
     def remedy(self) -> str | None:
@@ -334,4 +336,5 @@ def _path(path: PathStatus) -> dict[str, Any]:
             "phases": {} if result is None else {name: round(value, 6) for name, value in result.phases.items()},
         },
         "bgp": {"session": path.session, "route": path.route, "fib": path.fib},
+        "differs": path.differs,
     }

@@ -54,12 +54,16 @@ class HttpFacts:
 
 @dataclass(frozen=True, slots=True)
 class SshFacts:
-    """The identification string (RFC 4253, section 4.2) and, where it was asked for, the host key's fingerprint."""
+    """The identification string (RFC 4253, section 4.2) and, where it was asked for, the host key's fingerprint.
+
+    `host_key_expected`: it is one of those that the configuration lists.
+    """
 
     protocol: str
     software: str
     comment: str = ""
     host_key: str | None = None  # SHA256:... as ssh-keygen -lf prints it
+    host_key_expected: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,7 @@ class SshProber:
         if module.wants_host_key or (identity is not None and identity.kind == "host_key"):
             attempt.step = "key exchange"
             try:
-                await _look_at_host_key(attempt, sock, rest, _algorithm(attempt.request, module))
+                await _look_at_host_key(attempt, module, sock, rest)
             except (ProbeError, OSError):
                 _expect_banner(module, banner)  # else the wrong banner is what is wrong
                 raise
@@ -175,13 +175,15 @@ async def _banner(sock: socket.socket) -> tuple[Banner, bytes]:
     return parser.banner, rest
 
 
-async def _look_at_host_key(attempt: Attempt, sock: socket.socket, data: bytes, algorithm: str) -> None:
+async def _look_at_host_key(attempt: Attempt, module: SshModule, sock: socket.socket, data: bytes) -> None:
     """Take the key exchange as far as the host key; `data` is what has come already."""
-    fingerprint = await _fingerprint(sock, data, algorithm)
+    fingerprint = await _fingerprint(sock, data, _algorithm(attempt.request, module))
     attempt.end_phase("processing")
     attempt.note(f"host key {fingerprint}" if fingerprint else "server has no host key that was asked for")
     if attempt.facts.ssh is not None:
-        attempt.facts = replace(attempt.facts, ssh=replace(attempt.facts.ssh, host_key=fingerprint))
+        expected = fingerprint in module.host_keys
+        seen = replace(attempt.facts.ssh, host_key=fingerprint, host_key_expected=expected)
+        attempt.facts = replace(attempt.facts, ssh=seen)
     identity = attempt.request.identity
     if identity is not None and identity.kind == "host_key":
         attempt.identity = fingerprint

@@ -7,7 +7,7 @@ theirs. The server's host key is judged before anything of the login is sent.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import asyncssh
@@ -43,15 +43,16 @@ _KEX = (
 )
 
 
+@dataclass(frozen=True, slots=True)
 class Trust:
-    """Which host keys may be logged in to, and which algorithms of them are asked for."""
+    """Which host keys may be logged in to, by key and fingerprint; `trusts` None: any, and that was said.
 
-    def __init__(
-        self, algorithms: tuple[str, ...], trusts: Callable[[asyncssh.SSHKey, str], bool], expectation: str
-    ) -> None:
-        self.algorithms = algorithms
-        self.trusts = trusts
-        self.expectation = expectation  # what a key is not, if it is not trusted
+    `algorithms` are asked for; `expectation` says what a key that is not trusted is not.
+    """
+
+    algorithms: tuple[str, ...]
+    trusts: Callable[[asyncssh.SSHKey, str], bool] | None
+    expectation: str
 
 
 class Login:
@@ -211,12 +212,13 @@ class _Client(asyncssh.SSHClient):
         """Called in each key exchange: a server may ask for another one at any time."""
         del host, addr, port
         fingerprint = key.get_fingerprint()
+        expected = self._trust.trusts is not None and self._trust.trusts(key, fingerprint)
         if not self._exchanged:
             self._exchanged = True
             self._attempt.end_phase("processing")
             self._attempt.step = "login"
-            _saw(self._attempt, key, fingerprint)
-        if self._trust.trusts(key, fingerprint):
+            _saw(self._attempt, key, fingerprint, expected=expected)
+        if expected or self._trust.trusts is None:
             return True
         self.trouble = ProbeError(
             Failure.EXPECTATION, f"host key {fingerprint} ({key.get_algorithm()}) {self._trust.expectation}"
@@ -228,10 +230,11 @@ class _Client(asyncssh.SSHClient):
         self._attempt.note(f"server says before the login: {msg}")
 
 
-def _saw(attempt: Attempt, key: asyncssh.SSHKey, fingerprint: str) -> None:
+def _saw(attempt: Attempt, key: asyncssh.SSHKey, fingerprint: str, *, expected: bool) -> None:
     attempt.note(f"host key {fingerprint} ({key.get_algorithm()})")
     if attempt.facts.ssh is not None:
-        attempt.facts = replace(attempt.facts, ssh=replace(attempt.facts.ssh, host_key=fingerprint))
+        seen = replace(attempt.facts.ssh, host_key=fingerprint, host_key_expected=expected)
+        attempt.facts = replace(attempt.facts, ssh=seen)
     identity = attempt.request.identity
     if identity is not None and identity.kind == "host_key":
         attempt.identity = fingerprint
@@ -253,7 +256,9 @@ async def prepare(request: Request, module: SshModule, files: LoginFiles, algori
         raise ValueError("the module has no login")
     key = await files.client_key(settings.client_key, settings.passphrase_file)
     if settings.known_hosts is None:
-        return Login(settings, key, _by_fingerprint(module.host_keys, ALGORITHMS[algorithm]), version)
+        expected = module.host_keys
+        trusts = None if settings.insecure_ignore_host_key else lambda _, found: found in expected
+        return Login(settings, key, Trust(ALGORITHMS[algorithm], trusts, one_of(expected)), version)
     hosts = await files.known_hosts(settings.known_hosts)
     port = request.flow.destination_port
     found = hosts.match(request.host, request.flow.destination, None if port == _SSH_PORT else port)
@@ -269,11 +274,6 @@ async def prepare(request: Request, module: SshModule, files: LoginFiles, algori
         )
     expectation = f"is not what {settings.known_hosts} has for {request.host}"
     return Login(settings, key, Trust(algorithms, lambda one, _: one in trusted, expectation), version)
-
-
-def _by_fingerprint(expected: Collection[str], algorithms: tuple[str, ...]) -> Trust:
-    """Without an expectation every key is taken; the module has said that it wants that."""
-    return Trust(algorithms, lambda _, found: not expected or found in expected, one_of(expected))
 
 
 def one_of(host_keys: Collection[str]) -> str:

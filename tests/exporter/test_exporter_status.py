@@ -32,7 +32,7 @@ def test_the_document_has_exactly_the_keys_of_the_contract() -> None:
         for path in document["paths"]:
             assert list(path) == [
                 "target", "vip", "port", "router", "node", "next_hop", "verdict", "reason", "remedy", "since",
-                "steering", "probe", "bgp",
+                "steering", "probe", "bgp", "differs",
             ]  # fmt: skip
             assert list(path["steering"]) == ["method", "confidence", "source_ports"]
             assert list(path["probe"]) == ["success", "failure", "duration_seconds", "phases"]
