@@ -17,7 +17,7 @@ from probes.model import Failure
 
 PATH_LABELS = ("router", "vip", "node", "next_hop")
 SERVING = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
-UNAVAILABLE = 14  # the status of a gRPC call that reached nobody
+EXCEEDED, UNAVAILABLE = 4, 14  # the status of a gRPC call that did not end in time, or reached nobody
 
 _NO_CHAIN = -62135596800.0  # the first second of year 1, Go's zero time: what blackbox_exporter tells without a chain
 _FNV_START, _FNV_PRIME = 0x811C9DC5, 0x01000193
@@ -27,8 +27,8 @@ _FNV_START, _FNV_PRIME = 0x811C9DC5, 0x01000193
 class Seen:
     """One probe, seen by whoever asked for it.
 
-    `address` is what was probed, None where the name gave none. `lookup_seconds` None: nothing was looked up, not even
-    tried, as the target could not be understood. `path` are the values of PATH_LABELS, where paths are told apart.
+    `address` is what was probed, None where the name gave none. `path` are the values of PATH_LABELS, where paths are
+    told apart.
     """
 
     prober: str
@@ -36,7 +36,7 @@ class Seen:
     success: bool
     failure: Failure | None
     duration_seconds: float
-    lookup_seconds: float | None = 0.0
+    lookup_seconds: float = 0.0
     phases: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     facts: Facts = NOTHING
     path: tuple[str, ...] = ()
@@ -78,8 +78,6 @@ def _common(sheet: _Sheet, seen: Seen) -> None:
     if seen.failure is not None:
         reason = {"reason": seen.failure.value}
         sheet.put(seen, "probe_failure_info", "Why the probe failed (not of blackbox_exporter).", 1, reason)
-    if seen.lookup_seconds is None:
-        return
     text = "How long the name look-up took."
     sheet.put(seen, "probe_dns_lookup_time_seconds", text, seen.lookup_seconds)
     version, hashed = _of_address(seen.address)
@@ -111,7 +109,7 @@ def _http(sheet: _Sheet, seen: Seen) -> None:
     later = ("connect", "tls", "processing", "transfer") if seen.address is not None else ()
     phases = dict(seen.phases)
     if answered and "transfer" not in phases:  # a body that never ended took all the rest of the time
-        phases["transfer"] = max(0.0, seen.duration_seconds - (seen.lookup_seconds or 0.0) - sum(phases.values()))
+        phases["transfer"] = max(0.0, seen.duration_seconds - seen.lookup_seconds - sum(phases.values()))
     _phases(sheet, replace(seen, phases=phases), "probe_http_duration_seconds", later)
     if answered and seen.facts.tls is not None:
         _tls(sheet, seen, seen.facts.tls)
@@ -121,6 +119,8 @@ def _tcp(sheet: _Sheet, seen: Seen) -> None:
     exchange = seen.facts.exchange
     by_pattern = exchange is not None and exchange.failed_by_pattern
     sheet.put(seen, "probe_failed_due_to_regex", "Whether a pattern decided that the probe failed.", by_pattern)
+    by_bytes = exchange is not None and exchange.failed_by_bytes
+    sheet.put(seen, "probe_failed_due_to_bytes", "Whether bytes decided that the probe failed.", by_bytes)
     if exchange is not None and exchange.labels:
         text = "What the patterns of the exchange gave."
         sheet.put(seen, "probe_expect_info", text, 1, exchange.labels)
@@ -148,14 +148,13 @@ def _dns(sheet: _Sheet, seen: Seen) -> None:
     if told is not None and told.serial is not None:
         sheet.put(seen, "probe_dns_serial", "The serial number of the zone.", told.serial)
     _phases(sheet, seen, "probe_dns_duration_seconds", ("connect", "request"))
-    if seen.facts.tls is not None and "tls" in seen.phases:
-        _tls(sheet, seen, seen.facts.tls)
 
 
 def _grpc(sheet: _Sheet, seen: Seen) -> None:
     told, tls = seen.facts.grpc, seen.facts.tls
     reached = seen.address is not None
-    status = told.status_code if told is not None else UNAVAILABLE if reached else 0
+    silent = EXCEEDED if seen.failure is Failure.TIMEOUT else UNAVAILABLE
+    status = told.status_code if told is not None else silent if reached else 0
     sheet.put(seen, "probe_grpc_status_code", "The status of the call; 0 is OK.", status)
     sheet.put(seen, "probe_grpc_ssl", "Whether the call went over TLS.", tls is not None and "tls" in seen.phases)
     if reached:
@@ -164,7 +163,8 @@ def _grpc(sheet: _Sheet, seen: Seen) -> None:
             text = "What the service said of its health."
             labels = {"serving_status": status_name}
             sheet.put(seen, "probe_grpc_healthcheck_response", text, serving == status_name, labels)
-    _phases(sheet, seen, "probe_grpc_duration_seconds", ("check",) if reached else ())
+    check = {"check": seen.duration_seconds - seen.lookup_seconds}
+    _phases(sheet, replace(seen, phases=check), "probe_grpc_duration_seconds", check if reached else ())
     if tls is not None and "tls" in seen.phases:
         _tls(sheet, seen, tls)
     else:
@@ -172,7 +172,7 @@ def _grpc(sheet: _Sheet, seen: Seen) -> None:
 
 
 def _ssh(sheet: _Sheet, seen: Seen) -> None:
-    for phase in ("connect", "banner", "host_key", "login", "command"):
+    for phase in ("connect", "banner", "login", "processing", "transfer"):
         if phase in seen.phases:
             text = "Duration of the probe by phase."
             sheet.put(seen, "probe_ssh_duration_seconds", text, seen.phases[phase], {"phase": phase})
@@ -216,7 +216,7 @@ def _tls(sheet: _Sheet, seen: Seen, told: TlsFacts) -> None:
 def _phases(sheet: _Sheet, seen: Seen, name: str, later: Iterable[str]) -> None:
     """`resolve` and the phases after it; 0 is what was not got to."""
     text = "Duration of the probe by phase."
-    sheet.put(seen, name, text, seen.lookup_seconds or 0.0, {"phase": "resolve"})
+    sheet.put(seen, name, text, seen.lookup_seconds, {"phase": "resolve"})
     for phase in later:
         sheet.put(seen, name, text, seen.phases.get(phase, 0.0), {"phase": phase})
 

@@ -16,7 +16,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from exporter import dns_metrics, fact_metrics, steering_metrics
+from exporter import backends, dns_metrics, fact_metrics, steering_metrics
 from exporter.status import DURATION_BUCKETS, PathStatus, Status
 from exporter.steering import Method
 from exporter.steering_metrics import Family
@@ -85,6 +85,7 @@ class _StatusCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from _paths(self._status.paths)
         yield from _metrics_of(fact_metrics.families(self._status))
+        yield from _metrics_of(backends.families(self._status))
         yield from _nodes(self._status)
         yield from _targets(self._status)
         yield from _metrics_of(dns_metrics.families(self._status))

@@ -51,6 +51,7 @@ SERIES = {
     "ecmp_path_http_status_code": PATH,
     "ecmp_path_tcp_handshake_rtt_seconds": PATH,
     "ecmp_path_tcp_retransmits_total": PATH,
+    "ecmp_path_backend_differs": PATH,
     "ecmp_path_ssh_info": PATH | {"protocol", "software", "comment", "host_key"},
     "ecmp_node_reachability_ratio": {"node"},
     "ecmp_node_verdict_info": {"node", "verdict"},

@@ -51,6 +51,7 @@ class Difference:
 # The one table of them; docs/modules.md tells the same to users.
 DELIBERATE = (
     Difference("+probe_failure_info", "blackbox_exporter has no failure reason"),
+    Difference("+probe_failed_due_to_bytes", "of blackbox_exporter 0.26 and later"),
     Difference("+probe_tls_cipher_info", "of blackbox_exporter 0.24 and later"),
     Difference("+probe_ssl_last_chain_info{serialnumber}", "of blackbox_exporter 0.24 and later"),
     Difference(
