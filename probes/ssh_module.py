@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -9,12 +10,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from probes.pattern import Pattern
 from probes.ssh_hostkey import ALGORITHMS
 
-_FINGERPRINT = r"^SHA256:[A-Za-z0-9+/]{43}$"
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 
 def _fingerprints(value: object) -> object:
     if not isinstance(value, list) or not value:
         raise ValueError("must be a list of fingerprints as ssh-keygen -lf prints them, like SHA256:...")
+    for one in value:
+        if not (isinstance(one, str) and _FINGERPRINT.fullmatch(one)):
+            raise ValueError(
+                f"{one!r} is no fingerprint as ssh-keygen -lf prints it: SHA256: and 43 letters, digits and + /"
+            )
     return tuple(value)
 
 
@@ -28,7 +34,6 @@ def _host_key(value: object) -> object:
 
 
 Text = Annotated[str, Field(min_length=1, max_length=4096)]
-Fingerprint = Annotated[str, Field(pattern=_FINGERPRINT)]
 
 
 class SshLogin(BaseModel):
@@ -67,7 +72,7 @@ class SshModule(BaseModel):
 
     expect_banner: Pattern | None = None
     host_key: Annotated[bool | str, BeforeValidator(_host_key)] = False
-    host_keys: Annotated[tuple[Fingerprint, ...], BeforeValidator(_fingerprints)] = ()
+    host_keys: Annotated[tuple[str, ...], BeforeValidator(_fingerprints)] = ()
     login: SshLogin | None = None
 
     @model_validator(mode="after")

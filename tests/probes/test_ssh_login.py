@@ -279,7 +279,7 @@ async def test_a_changed_key_is_read_anew(tmp_path: Path) -> None:
     [
         ({"host_keys": "SHA256:x"}, "must be a list of fingerprints"),
         ({"host_keys": []}, "must be a list of fingerprints"),
-        ({"host_keys": ["MD5:aa:bb"]}, "should match pattern"),
+        ({"host_keys": ["MD5:aa:bb"]}, "'MD5:aa:bb' is no fingerprint"),
         ({"host_key": "ssh-dss"}, "write true, or the algorithm"),
         ({"host_key": ["SHA256:x"]}, "expected fingerprints go to host_keys"),
         ({"login": {"username": "a", "client_key": "k"}}, "needs one way to check the host key"),
