@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +17,11 @@ from exporter.config import IdentityRule
 from exporter.status import PathStatus, Status, TargetStatus, to_json
 from exporter.verdicts import PathResult, Summary, Verdict
 from probes.facts import NOTHING, Facts, SshFacts, TlsFacts
-from probes.model import Failure
+from probes.model import Failure, Flow, Request
+from probes.ssh_module import SshModule
+from probes.table import Probers
 from tests.exporter.scenario import NOW, build
+from tests.probes.openssh import running
 
 GIT = "OpenSSH_9.2p1"
 KEYS = {node: f"SHA256:{node[-1] * 43}" for node in ("leviathan1", "leviathan2", "leviathan3")}
@@ -281,3 +286,35 @@ def test_it_is_concluded_and_published() -> None:
     assert reason.startswith("10.0.0.12 (leviathan2) was reached: ")
     assert reason.endswith(f"; but {told['leviathan2']}")
     assert target.identity is None
+
+
+# --- two real servers
+
+
+async def test_two_real_servers(tmp_path: Path) -> None:
+    """What OpenSSH shows is enough to tell one from another, and the same one from itself."""
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+    probers = Probers("0.0.test")
+    async with running(folders[0]) as one, running(folders[1], settings=["VersionAddendum another"]) as two:
+
+        async def seen(*ports: int) -> list[PathStatus]:
+            module = SshModule.model_validate({"host_key": True})
+            requests = [Request(Flow("127.0.0.1", port), "git", 20.0) for port in ports]
+            outcomes = [await probers.probe("ssh", request, module) for request in requests]
+            assert all(outcome.success for outcome in outcomes)
+            return backends.compared(three(*(outcome.facts for outcome in outcomes)), None)
+
+        same = await seen(one.port, one.port, one.port)
+        outlier = await seen(one.port, two.port, one.port)
+        tie = await seen(one.port, two.port)
+        first, second = await one.fingerprint("ed25519"), await two.fingerprint("ed25519")
+    assert values(same) == {"leviathan1": 0, "leviathan2": 0, "leviathan3": 0}
+    assert values(outlier) == {"leviathan1": 0, "leviathan2": 1, "leviathan3": 0}
+    told = outlier[1].differs or ""
+    assert re.search(r"its SSH banner is SSH-2.0-OpenSSH\S+.* another, where 2 of 3 paths", told)
+    assert f"its SSH host key is {second}, where 2 of 3 paths of this target show {first}" in told
+    assert values(tie) == {"leviathan1": 1, "leviathan2": 1}
+    assert f"{first} (leviathan1)" in (tie[0].differs or "")
+    assert f"{second} (leviathan2)" in (tie[0].differs or "")
