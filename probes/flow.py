@@ -172,7 +172,7 @@ def _bind(sock: socket.socket, flow: Flow, family: socket.AddressFamily) -> None
     source_family, source = socket_address(flow.source or unspecified, flow.source_port)
     if source_family != family:
         raise ProbeError(Failure.LOCAL, f"source {flow.source} and destination {flow.destination} differ in family")
-    if not flow.source_port:
+    if not flow.source_port and sock.type != socket.SOCK_RAW:  # which has no ports
         sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
     try:
         sock.bind(source)

@@ -40,9 +40,10 @@ _HEADER = struct.Struct(">BBHHH")  # type, code, checksum, identifier, sequence
 _READ_BYTES = 65_600
 _READ_ANCILLARY = 256
 _READ_MESSAGES = 64  # in one turn of the event loop
+_RESENT = 8  # links on a path, each narrower than the one before
 _INT = struct.Struct("=i")
 # <linux/in.h> and <linux/in6.h>; the socket module has no names for them.
-_IP_MTU_DISCOVER, _IP_RECVERR, _IP_RECVTTL, _PMTUDISC_PROBE = 10, 11, 12, 3
+_IP_MTU_DISCOVER, _IP_RECVERR, _IP_RECVTTL, _PMTUDISC_DONT, _PMTUDISC_PROBE = 10, 11, 12, 0, 3
 _IPV6_MTU_DISCOVER, _IPV6_RECVERR, _IPV6_DONTFRAG = 23, 25, 62
 
 
@@ -88,10 +89,10 @@ class IcmpProber:
         with _opened(pinned, module) as pinging:
             attempt.take(pinging.sock, ports=False)
             size = module.payload_size or DEFAULT_PAYLOAD_BYTES
-            request = pinging.request(size)
+            pinging.prepare(size)
             attempt.end_phase("setup")
             attempt.note(f"sending an echo request with {size} bytes to {pinned.destination}")
-            pinging.send(request)
+            pinging.send()
             attempt.step = "ICMP echo reply"
             hop_limit = await pinging.reply()
         attempt.end_phase("rtt")
@@ -121,7 +122,7 @@ def _opened(pinned: Flow, module: IcmpModule) -> Iterator[_Pinging]:
         if code:
             raise failure.local(code, f"send to {pinned.destination}")
         sender = socket.inet_ntop(family, socket.inet_pton(family, destination[0]))  # as the kernel writes it
-        yield _Pinging(sock, family, sender, raw)
+        yield _Pinging(sock, family, sender, raw, may_fragment=not module.dont_fragment)
     finally:
         sock.close()
 
@@ -142,8 +143,8 @@ def _prepare(sock: socket.socket, family: socket.AddressFamily, module: IcmpModu
         sock.setsockopt(socket.IPPROTO_IP, _IP_RECVTTL, 1)
         if module.ttl:
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, module.ttl)
-        if module.dont_fragment:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
+        discover = _PMTUDISC_PROBE if module.dont_fragment else _PMTUDISC_DONT  # the kernel's default forbids, too
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, discover)
         return
     sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
@@ -162,30 +163,32 @@ class _Pinging:
     family: socket.AddressFamily
     destination: str
     raw: bool
+    may_fragment: bool
     identifier: int = 0
     sequence: int = 0
     payload: bytes = b""
+    request: bytes = b""
 
-    def request(self, size: int) -> bytes:
+    def prepare(self, size: int) -> None:
         """The payload is random, so that no other echo's reply is taken for ours. The kernel puts the identifier of a
         ping socket in, and the checksum of ICMPv6.
         """
         self.identifier, self.sequence = struct.unpack("=HH", os.urandom(4))
         self.payload = secrets.token_bytes(size)
         header = _HEADER.pack(ECHO_REQUEST[self.family], 0, 0, self.identifier, self.sequence)
-        message = header + self.payload + b"\x00" * (size & 1)
-        return (
-            _HEADER.pack(ECHO_REQUEST[self.family], 0, checksum(message), self.identifier, self.sequence) + self.payload
-        )
+        checked = checksum(header + self.payload + b"\x00" * (size & 1))
+        header = _HEADER.pack(ECHO_REQUEST[self.family], 0, checked, self.identifier, self.sequence)
+        self.request = header + self.payload
 
-    def send(self, request: bytes) -> None:
+    def send(self) -> None:
         try:
-            self.sock.send(request)
+            self.sock.send(self.request)
         except OSError as error:
-            raise failure.local(error.errno, f"send {len(request)} bytes of ICMP") from error
+            raise failure.local(error.errno, f"send {len(self.request)} bytes of ICMP") from error
 
     async def reply(self) -> int | None:
         """The hop limit of the reply."""
+        resent = 0
         while True:
             await _readable(self.sock)
             for _ in range(_READ_MESSAGES):
@@ -194,6 +197,10 @@ class _Pinging:
                 except BlockingIOError:
                     break
                 except OSError as error:
+                    if error.errno == errno.EMSGSIZE and self.may_fragment and resent < _RESENT:
+                        self.send()  # IPv6: a router told the largest size, and only the sender may fragment
+                        resent += 1
+                        continue
                     raise _network(error) from error
                 if self._is_reply(packet, sender):
                     return _hop_limit(ancillary)
