@@ -102,12 +102,13 @@ class Attempt:
 
     async def connect_again(self, other: Flow | None = None) -> socket.socket:
         """Replace the connection, which is reset: by the same flow once more (the same addresses and ports, so the same
-        path) or by `other`. The outcome's flow and handshake round trip stay those of the first.
+        path; a port of the kernel's choice it chooses anew) or by `other`. The outcome's flow and handshake round trip
+        stay those of the first.
         """
         self.drop()
         if self.facts.tcp is not None:
             self._resent = self.facts.tcp.retransmits
-        self.sock = await self._connect(other or self._flow)
+        self.sock = await self._connect(other or self.request.flow)
         return self.sock
 
     async def _connect(self, wanted: Flow) -> socket.socket:

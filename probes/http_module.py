@@ -185,7 +185,12 @@ class HttpModule(_Section):
         if not isinstance(values, dict):
             return values
         # A key without a value is a key that is not there, as for Go's programs.
-        return {key: value for key, value in values.items() if value is not None or key not in cls.model_fields}
+        known = cls.model_fields.keys()
+        return {
+            key: value
+            for key, value in values.items()
+            if key not in cls._later and not (value is None and key in known)
+        }
 
     @model_validator(mode="after")
     def _consistent(self) -> HttpModule:

@@ -202,7 +202,10 @@ class Connection:
             plain.append(("content-length", str(len(asked.body))))
         status, headers = await http2.request([*pseudo, *plain], asked.body)
         self.heard = True
-        return Reply(status, "", 2.0, CIMultiDict(headers), http2.chunk)
+        decoded = CIMultiDict(
+            (name, value.encode("latin-1").decode("utf-8", "surrogateescape")) for name, value in headers
+        )
+        return Reply(status, "", 2.0, decoded, http2.chunk)
 
     async def _chunk(self) -> bytes:
         if self._content is None:
