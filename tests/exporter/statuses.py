@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -89,8 +89,8 @@ def names_of(target: Target, *strangers: str) -> DnsStatus:
     return dns_status("www.example.org", lookups, target.vips, Expectation(target.vips))
 
 
-def run(board: Board, world: World, now: float = NOW) -> Status:
-    """Commit the world's results, judge every target and give the status."""
+def run(board: Board, world: World, now: float = NOW, names: Callable[[Target], DnsStatus | None] = names_of) -> Status:
+    """Commit the world's results, judge every target and give the status; `names` are asked of the target web."""
     for point in world.standpoints:
         for target in world.expected.targets.values():
             for vip in target.vips:
@@ -116,7 +116,7 @@ def run(board: Board, world: World, now: float = NOW) -> Status:
             )
             for point in world.standpoints
         ]
-        board.judge(world.expected, target, points, now, names_of(target) if target.name == "web" else None)
+        board.judge(world.expected, target, points, now, names(target) if target.name == "web" else None)
     board.round_ended(now)
     feeds = {point.router: feed_of(world, point.router) for point in world.standpoints}
     views = {point.router: point.view for point in world.standpoints if point.view is not None}
