@@ -71,32 +71,34 @@ class Login:
         """
         if attempt.sock is None:
             raise ValueError("the attempt has to be connected")
-        tap = Tap(attempt.sock, judge, MOST_BYTES)
         client = _Client(attempt, self._trust)
+        options = self._options(client)
+        tap = Tap(attempt.sock, judge, MOST_BYTES)
         try:
-            connection = await self._connect(attempt, tap, client)
+            attempt.step = "identification string"
+            connection = await asyncssh.connect(
+                attempt.request.host, attempt.request.flow.destination_port, sock=tap, config=None, options=options
+            )
             try:
+                attempt.end_phase("login")
+                attempt.note("logged in")
                 await self._run(attempt, connection)
             finally:
                 connection.close()
                 await connection.wait_closed()
-        except (asyncssh.Error, OSError) as error:
-            if tap.trouble is not None:
-                raise tap.trouble from error
-            if client.trouble is not None:
-                raise client.trouble from error
-            if isinstance(error, OSError):
+        except ProbeError:
+            raise
+        except Exception as error:  # asyncssh hands on whatever it tripped over in a hostile message
+            trouble = tap.trouble or client.trouble
+            if trouble is None and isinstance(error, OSError):
                 raise
-            raise self._classified(error, attempt, tap) from error
+            raise trouble or self._classified(error, attempt, tap) from error
+        finally:
+            tap.close()
 
-    async def _connect(self, attempt: Attempt, tap: Tap, client: _Client) -> asyncssh.SSHClientConnection:
-        wanted = attempt.request
-        attempt.step = "identification string"
+    def _options(self, client: _Client) -> asyncssh.SSHClientConnectionOptions:
         try:
-            connection = await asyncssh.connect(
-                wanted.host,
-                wanted.flow.destination_port,
-                sock=tap,
+            return asyncssh.SSHClientConnectionOptions(
                 client_factory=lambda: client,
                 client_version=self._version,
                 config=None,
@@ -118,11 +120,8 @@ class Login:
                 login_timeout=0,
                 tcp_keepalive=False,
             )
-        except ValueError as error:  # of our own settings: nothing was sent
+        except ValueError as error:
             raise ProbeError(Failure.LOCAL, f"this machine cannot log in: {error}") from error
-        attempt.end_phase("login")
-        attempt.note("logged in")
-        return connection
 
     async def _run(self, attempt: Attempt, connection: asyncssh.SSHClientConnection) -> None:
         command = self._settings.command
@@ -174,7 +173,7 @@ class Login:
                 f"what the command printed does not match expect_output {excerpt(expected.pattern)}{said}",
             )
 
-    def _classified(self, error: asyncssh.Error, attempt: Attempt, tap: Tap) -> ProbeError:
+    def _classified(self, error: Exception, attempt: Attempt, tap: Tap) -> ProbeError:
         """What ended the session, in the words of a probe; `str(error)` is the server's or asyncssh's."""
         said = excerpt(str(error))
         if isinstance(error, asyncssh.PermissionDenied):
@@ -185,7 +184,7 @@ class Login:
         if isinstance(error, asyncssh.ConnectionLost) and tap.banner is None:
             after = f" after: {excerpt(tap.seen)}" if tap.seen else ""
             return ProbeError(Failure.CLOSED, f"server closed before its identification string{after}")
-        if isinstance(error, _PROTOCOL):
+        if isinstance(error, _PROTOCOL) or not isinstance(error, asyncssh.Error):
             return ProbeError(Failure.PROTOCOL, f"{attempt.step}: {said}")
         return ProbeError(Failure.CLOSED, f"{attempt.step}: server ended the connection: {said}")
 

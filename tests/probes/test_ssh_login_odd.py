@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import asyncssh
@@ -23,6 +24,7 @@ from tests.probes.servers import (
     silent,
 )
 from tests.probes.ssh_logins import OTHER_KEY, USER, Login, Odd, failed, module, odd, probe
+from tests.probes.test_ssh_hostkey import kexinit, packet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -192,6 +194,7 @@ async def test_the_host_key_changes_within_a_session(probers: Probers, tmp_path:
 
 
 BANNER = b"SSH-2.0-a\r\n"
+KINDS = (1, 2, 3, 4, 5, 6, 7, 20, 21, 30, 31, 50, 51, 52, 53, 60, 80, 90, 100)
 
 
 @pytest.mark.parametrize(
@@ -247,6 +250,37 @@ async def test_endless_data_ends(probers: Probers, tmp_path: Path, monkeypatch: 
     async with serving(handler) as port:
         outcome = await probe(probers, port, module(tmp_path / "id", host_keys=[OTHER_KEY]))
     assert outcome.failure is Failure.PROTOCOL
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_hostile_messages(probers: Probers, tmp_path: Path, seed: int) -> None:
+    """Well framed, and nonsense inside: whatever asyncssh trips over is the server's fault."""
+    random = Random(seed)  # noqa: S311 - reproducible nonsense, not a secret
+    await make_key(tmp_path / "id")
+    nonsense = [packet(bytes([random.choice(KINDS)]) + random.randbytes(random.randrange(300))) for _ in range(3)]
+    sound = kexinit() if random.random() < 0.5 else b""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(BANNER + sound + b"".join(nonsense))
+        while await reader.read(4096):
+            pass
+
+    async with serving(handler) as port:
+        outcome = await probe(probers, port, module(tmp_path / "id", host_keys=[OTHER_KEY]), seconds=1.0)
+    assert outcome.failure in {Failure.PROTOCOL, Failure.CLOSED, Failure.TIMEOUT, Failure.EXPECTATION}
+    assert outcome.detail.isascii()
+    assert len(outcome.detail) < 300
+
+
+async def test_a_name_that_cannot_be_sent(probers: Probers, tmp_path: Path) -> None:
+    await make_key(tmp_path / "id")
+    async with serving(silent) as port:
+        await probe(probers, port, module(tmp_path / "id", host_keys=[OTHER_KEY]), seconds=0.1)
+        before = open_descriptors()
+        outcome = await probe(probers, port, module(tmp_path / "id", {"username": "\u0627a"}, host_keys=[OTHER_KEY]))
+        assert outcome.failure is Failure.LOCAL
+        assert outcome.detail.startswith("this machine cannot log in: ")
+        assert open_descriptors() <= before + 1  # the server's side may live a moment longer
 
 
 async def test_refused(probers: Probers, tmp_path: Path) -> None:
