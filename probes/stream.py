@@ -20,7 +20,7 @@ from probes.text import excerpt
 
 CHUNK = 16_384  # also the most that one TLS record holds
 HANDSHAKE_BYTES = 1_048_576  # OpenSSL takes 100 KiB of certificates; after that only a peer that plays games goes on
-IDLE_TURNS = 1024  # of the socket in one read without a byte for the reader: empty records, renewed keys
+IDLE_BYTES = 65_536  # in one read without a byte for the reader: more than a record, so empty ones, or renewed keys
 
 
 class Stream:
@@ -67,13 +67,16 @@ class Stream:
         """
         if self._session is None:
             return await self._loop.sock_recv(self._sock, limit)
-        for _ in range(IDLE_TURNS):
+        idle = 0
+        while idle <= IDLE_BYTES:
             try:
                 return self._session.read(limit)
             except ssl.SSLWantReadError:
                 await self._flush()
-                if not await self._fill():
+                received = await self._fill()
+                if not received:
                     return b""
+                idle += received
             except ssl.SSLZeroReturnError:
                 return b""
             except ssl.SSLError as error:
