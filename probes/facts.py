@@ -40,7 +40,9 @@ class TlsFacts:
 
 @dataclass(frozen=True, slots=True)
 class HttpFacts:
-    """`content_length` is -1 where the answer did not tell; `version` is 1.0, 1.1 or 2.0."""
+    """`content_length` is -1 where the answer did not tell; `version` is 1.0, 1.1 or 2.0. Where a redirect was followed
+    and nothing answered then, `status_code` and `version` are 0.
+    """
 
     status_code: int
     version: float

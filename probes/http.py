@@ -180,6 +180,7 @@ class _Run:
                 return reply
             await self._skip(reply)
             self.moved = ""
+            self._await_another()
             if following.names != self.asked.names or not self.asked.same_origin(following.url):
                 await self._leave(following)
             self._asked = following
@@ -228,7 +229,7 @@ class _Run:
         seen = HttpFacts(
             status_code=reply.status,
             version=reply.version,
-            content_length=content_length(reply.headers),
+            content_length=content_length(reply.status, reply.headers),
             redirects=self._redirects,
             tls=asked.url.scheme == "https",
             last_modified=last_modified(reply.headers),
@@ -258,6 +259,11 @@ class _Run:
             self.attempt.note("not followed: it leaves the path")
             return None
         return follow(asked.keep_cookies(reply.headers.getall("Set-Cookie", [])), reply.status, url)
+
+    def _await_another(self) -> None:
+        """A redirect is no answer: until another reply comes there is none, as blackbox_exporter has it, too."""
+        none = HttpFacts(status_code=0, version=0.0, content_length=0, redirects=self._redirects)
+        self.attempt.facts = replace(self.attempt.facts, http=none)
 
     async def _skip(self, reply: Reply) -> None:
         """Read a redirect's body, so that its connection can be used again; a long or broken one is not worth it."""

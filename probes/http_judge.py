@@ -86,8 +86,10 @@ def named_by_body(identity: Identity | None, body: str) -> str | None:
     return None if value is None else identity_text(value)
 
 
-def content_length(headers: CIMultiDict[str]) -> int:
-    """-1 where the answer does not tell."""
+def content_length(status: int, headers: CIMultiDict[str]) -> int:
+    """-1 where the answer does not tell; 0 where there is no body by definition (RFC 9112, section 6.3)."""
+    if status < 200 or status in (204, 304):  # noqa: PLR2004
+        return 0
     text = headers.get("Content-Length", "").strip()
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= _LENGTH_DIGITS else -1
 

@@ -160,6 +160,14 @@ async def test_old_version_without_length(probers: Probers) -> None:
     assert (outcome.facts.http.version, outcome.facts.http.content_length) == (1.0, -1)
 
 
+@pytest.mark.parametrize(("status", "told"), [("204 No Content", 0), ("304 Not Modified", 0), ("200 OK", -1)])
+async def test_length_that_is_not_told(probers: Probers, status: str, told: int) -> None:
+    async with serving(answering(f"HTTP/1.1 {status}\r\n\r\n".encode())) as port:
+        outcome = await probe(probers, port)
+    assert outcome.facts.http is not None
+    assert outcome.facts.http.content_length == told
+
+
 async def test_facts_of_an_answer_that_breaks_off(probers: Probers) -> None:
     async with serving(answering(b"HTTP/1.1 503 Sorry\r\nContent-Length: 9\r\n\r\nhalf")) as port:
         outcome = await probe(probers, port, identity=Identity("header", "X-Node"))

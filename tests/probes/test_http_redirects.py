@@ -10,7 +10,7 @@ from probes.ports import Source
 from probes.table import Probers
 from tests.probes.certificates import authority
 from tests.probes.http_probe import Site, moved, page, probe
-from tests.probes.servers import serving
+from tests.probes.servers import closed_port, serving
 
 BASIC = {
     "basic_auth": {"username": "user", "password": "open sesame"},
@@ -262,6 +262,15 @@ async def test_name_that_nobody_knows(probers: Probers) -> None:
     assert unknown.failure is Failure.DNS
     assert unknown.detail == "address of other.example: no address for other.example"
     assert nobody.failure is Failure.DNS
+
+
+async def test_redirect_to_where_nobody_listens_is_no_answer(probers: Probers) -> None:
+    site = Site({"/": moved(f"http://127.0.0.1:{closed_port()}/")})
+    async with serving(site.serve) as port:
+        outcome = await probe(probers, port, leave_path=True)
+    assert outcome.failure is Failure.REFUSED
+    assert outcome.facts.http is not None
+    assert (outcome.facts.http.status_code, outcome.facts.http.redirects) == (0, 1)
 
 
 async def test_body_is_not_sent_to_another_host(probers: Probers) -> None:
