@@ -206,10 +206,20 @@ async def test_nothing_of_the_user_takes_part(
     (home / ".ssh" / "config").write_text("Host *\n  User somebody\n  ProxyCommand false\n  Port 9\n", "utf-8")
     await make_key(key)
     monkeypatch.setenv("HOME", str(home))
-    async with running(tmp_path, settings=login_settings(tmp_path, public)) as sshd:
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+    asked: list[asyncio.StreamWriter] = []
+
+    def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        del reader
+        asked.append(writer)
+        writer.close()
+
+    agent = await asyncio.start_unix_server(answer, tmp_path / "agent")
+    async with agent, running(tmp_path, settings=login_settings(tmp_path, public)) as sshd:
         mine = await sshd.fingerprint("ed25519")
         outcome = await probe(probers, sshd.port, module(key, host_keys=[mine]))
     assert failed(outcome) == (Failure.EXPECTATION, f"server refuses the login of user {USER} with this key")
+    assert not asked
 
 
 # --- key files
