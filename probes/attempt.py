@@ -130,9 +130,12 @@ class Attempt:
 
     def note(self, text: str) -> None:
         """Add a line to the transcript. What the network sent goes through `excerpt`; no secret ever goes in."""
-        if len(self._transcript) < TRANSCRIPT_LINES:
-            line = excerpt(text, TRANSCRIPT_CHARACTERS)
-            self._transcript.append(f"{self._now() - self._started:8.3f} s  {line}")
+        if len(self._transcript) < TRANSCRIPT_LINES - 1:  # the last line says how it ended
+            self._write(text)
+
+    def _write(self, text: str) -> None:
+        line = excerpt(text, TRANSCRIPT_CHARACTERS)
+        self._transcript.append(f"{self._now() - self._started:8.3f} s  {line}")
 
     def count_retransmits(self) -> None:
         """Take the kernel's count once more; call it before the socket is closed."""
@@ -154,7 +157,7 @@ class Attempt:
 
     def _outcome(self, kind: Failure | None, detail: str) -> Outcome:
         self.count_retransmits()
-        self.note("success" if kind is None else f"failure, {kind.value}: {detail}")
+        self._write("success" if kind is None else f"failure, {kind.value}: {detail}")
         return Outcome(
             flow=self._flow,
             success=kind is None,

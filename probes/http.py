@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -41,10 +42,10 @@ if TYPE_CHECKING:
 # Bodies that are kept for a pattern, all probes together: many hostile servers at once exhaust this, not us.
 MAX_KEPT_BYTES = 67_108_864
 _FIELD_BYTES = 8190  # of the status line and of each header field
-_SHOWN_FIELDS = 24  # of a response, in a transcript
+_SHOWN_FIELDS = 20  # of a response, in a transcript
 _SKIPPED_BYTES = 65_536  # of a redirect's body, for the sake of its connection
 _TURN_BYTES = 1_048_576  # decompressed before others get their turn
-_PRIVATE = frozenset({"set-cookie", "set-cookie2", "authorization", "proxy-authorization", "www-authenticate"})
+_PRIVATE = re.compile(r"auth|cookie|csrf|key|secret|session|token", re.IGNORECASE)  # what such a field holds
 
 
 class HttpProber:
@@ -95,8 +96,9 @@ class HttpProber:
             whole = answer.whole
             judge_head(answer, run.module)
             judge_body(answer, run.module)
-        except PatternError:
-            run.saw(failed_by_pattern=True)
+        except ProbeError as error:
+            error.detail = run.masked(error.detail)
+            run.saw(**({"failed_by_pattern": True} if isinstance(error, PatternError) else {}))
             raise
         finally:
             await run.end(well=whole)
@@ -185,6 +187,10 @@ class _Run:
                 await self._leave(following)
             self._asked = following
 
+    def masked(self, text: str) -> str:
+        """`text` without our own secrets, which a server may have repeated."""
+        return text if self._asked is None else self._asked.masked(text)
+
     def saw(self, **seen: float | bool | None) -> None:
         """Add to the facts."""
         facts = self.attempt.facts
@@ -201,7 +207,7 @@ class _Run:
     async def _ask(self, asked: Asked) -> Reply:
         used = self._connection is not None and self._connection.reusable
         connection = self._connection if used and self._connection is not None else await self._connect(asked)
-        for line in asked.described():
+        for line in asked.described()[: 1 if self._redirects else None]:
             self.attempt.note(f"> {line}")
         try:
             reply = await connection.ask(self._session, asked)
@@ -218,13 +224,14 @@ class _Run:
         attempt, asked = self.attempt, self.asked
         version = f"{reply.version:.1f}".replace("2.0", "2")
         attempt.note(asked.masked(f"< HTTP/{version} {reply.status} {reply.reason}"))
-        for name, value in list(reply.headers.items())[:_SHOWN_FIELDS]:
-            if name.lower() == "location":
-                attempt.note(f"< {name}: {shown_location(asked, value)}")
-            else:
-                attempt.note(asked.masked(f"< {name}: {HIDDEN if name.lower() in _PRIVATE else value}"))
-        if len(reply.headers) > _SHOWN_FIELDS:
-            attempt.note(f"< and {len(reply.headers) - _SHOWN_FIELDS} more header fields")
+        fields = list(reply.headers.items())
+        if reply.status in MOVED:
+            fields = [field for field in fields if field[0].lower() == "location"]
+        for name, value in fields[:_SHOWN_FIELDS]:
+            hidden = HIDDEN if _PRIVATE.search(name) else asked.masked(value)
+            attempt.note(f"< {name}: {shown_location(asked, value) if name.lower() == 'location' else hidden}")
+        if len(reply.headers) > min(len(fields), _SHOWN_FIELDS):
+            attempt.note(f"< and {len(reply.headers) - min(len(fields), _SHOWN_FIELDS)} more header fields")
         attempt.identity = named_by_header(attempt.request.identity, reply.headers)
         seen = HttpFacts(
             status_code=reply.status,

@@ -76,6 +76,7 @@ class Connection:
         "_ending",
         "_handler",
         "_length",
+        "_masked",
         "_response",
         "_sock",
         "_transport",
@@ -106,6 +107,7 @@ class Connection:
         self._ending = ""
         self._handler: _Handler | None = None
         self._length = 0  # of the body that was taken
+        self._masked: Callable[[str], str] = str
         self._response: ClientResponse | None = None
         self._sock = sock
         self._transport: asyncio.Transport | None = None
@@ -163,6 +165,7 @@ class Connection:
         """Send a request, await the head of its response. Raises ProbeError or OSError."""
         self.attempt.step = "response"
         self.heard = False
+        self._masked = asked.masked
         if self.http2 is not None:
             return await self._ask_http2(self.http2, asked)
         self.awaiting, self.received, self._content, self._length = True, 0, None, 0
@@ -278,7 +281,7 @@ class Connection:
         if isinstance(error, ClientConnectionError) or self._cut_short(error):
             return ProbeError(Failure.CLOSED, f"{step}: connection closed before its end")
         message = error.message if isinstance(error, ClientResponseError | HttpProcessingError) else str(error)
-        return ProbeError(Failure.PROTOCOL, f"{step}: {excerpt(message)}")
+        return ProbeError(Failure.PROTOCOL, f"{step}: {excerpt(self._masked(message))}")
 
     def _cut_short(self, error: Exception) -> bool:
         """The body ended before its length or its last chunk; a malformed chunk is something else."""

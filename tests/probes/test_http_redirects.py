@@ -83,6 +83,8 @@ async def test_loop_ends(probers: Probers) -> None:
     assert outcome.failure is Failure.EXPECTATION
     assert outcome.detail == f"status 302, a redirect to /, the last of {MAX_REDIRECTS + 1} redirects"
     assert len(site.asked) == MAX_REDIRECTS + 1
+    assert "failure, expectation: status 302" in outcome.transcript[-1]
+    assert sum("GET /" in line for line in outcome.transcript) == MAX_REDIRECTS + 1
     assert outcome.facts.http is not None
     assert outcome.facts.http.redirects == MAX_REDIRECTS + 1
 
