@@ -148,7 +148,7 @@ def _strangers(host: str, unexpected: Sequence[str], said: Sequence[Lookup]) -> 
 
 
 def _difference(host: str, said: Sequence[Lookup]) -> str:
-    views = "; ".join(f"{one.resolver}: {_listed(one.addresses) if one.addresses else one.error}" for one in said)
+    views = "; ".join(f"{one.resolver}: {', '.join(filter(None, (_listed(one.addresses), one.error)))}" for one in said)
     return f"resolvers disagree on {host} ({views})"
 
 
