@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from probes.ssh_files import LoginFiles
     from probes.ssh_module import SshLogin, SshModule
 
+SSH_PORT = 22
 MOST_OUTPUT = 65_536  # bytes that a command may print
 MOST_BYTES = 1_048_576  # that a server may send in all
+_MOST_NAMED = 4  # host keys in one sentence
 _WINDOW = 2 * MOST_OUTPUT
 _PACKET = 32_768
 # Not group exchange, where the server chooses a group: one of 8192 bits would hold up all other probes.
@@ -260,9 +262,9 @@ async def prepare(request: Request, module: SshModule, files: LoginFiles, algori
         return Login(settings, key, Trust(ALGORITHMS[algorithm], trusts, one_of(expected)), version)
     hosts = await files.known_hosts(settings.known_hosts)
     port = request.flow.destination_port
-    found = hosts.match(request.host, request.flow.destination, None if port == _SSH_PORT else port)
+    found = hosts.match(request.host, request.flow.destination, None if port == SSH_PORT else port)
     trusted, revoked = set(found[0]) - set(found[2]), set(found[2])
-    if not trusted and port != _SSH_PORT:  # as OpenSSH does it
+    if not trusted and port != SSH_PORT:  # as OpenSSH does it
         found = hosts.match(request.host, request.flow.destination, None)
         trusted = set(found[0]) - revoked - set(found[2])
     known = {name for one in trusted for name in ALGORITHMS.get(one.get_algorithm(), ())}
@@ -279,7 +281,3 @@ def one_of(host_keys: Collection[str]) -> str:
     """What a host key is not."""
     shown = ", ".join(list(host_keys)[:_MOST_NAMED]) + (", ..." if len(host_keys) > _MOST_NAMED else "")
     return f"is not one of host_keys ({shown})"
-
-
-_SSH_PORT = 22
-_MOST_NAMED = 4

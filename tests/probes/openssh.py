@@ -97,7 +97,7 @@ async def running(
 
 
 async def _penalizes() -> bool:
-    """Since 9.8 a server keeps those out that come and go too often, as a test does; before, it knows no such setting."""
+    """Since 9.8 a server keeps those out that come and go too often, as tests do. Older ones know no such setting."""
     ssh = await asyncio.create_subprocess_exec("ssh", "-V", stderr=asyncio.subprocess.PIPE)
     _, said = await ssh.communicate()
     version = re.match(rb"OpenSSH_(\d+)\.(\d+)", said)
