@@ -8,7 +8,7 @@ import asyncio
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 
 import dns.message
@@ -17,7 +17,7 @@ import pytest
 
 from lab import netns
 from probes.dns_module import DnsModule
-from probes.model import Flow, Identity, Request
+from probes.model import Failure, Flow, Identity, Request
 from probes.table import Probers
 from routers.linux import oracle_command, read_oracle
 from routers.model import Answer, OracleFlow
@@ -31,6 +31,7 @@ NAME = f"udp-{os.getpid()}"
 NEAR, ROUTER = f"{NAME}-near", f"{NAME}-router"
 NODES = {f"node{number}": f"10.0.{number}.2" for number in (1, 2, 3)}
 SOURCE, VIP = "198.51.100.2", "203.0.113.53"
+REFUSED = {"unreachable": "203.0.113.97", "prohibit": "203.0.113.98"}  # by the router, with an ICMP error
 PORTS = range(20_000, 20_048)
 MODULE = DnsModule.model_validate({"query_name": "id.server", "query_type": "TXT", "query_class": "CH"})
 
@@ -68,6 +69,8 @@ def lab() -> Iterator[dict[str, socket.socket]]:
             netns.run_in(name, ["ip", "-batch", "-"], text="\n".join(commands))
         hops = [word for address in NODES.values() for word in ("nexthop", "via", address)]
         netns.run_in(ROUTER, ["ip", "route", "add", VIP, *hops])
+        for kind, address in REFUSED.items():
+            netns.run_in(ROUTER, ["ip", "route", "add", kind, address])
         with netns.entered(ROUTER):
             netns.write_sysctls({"net/ipv4/ip_forward": "1"})
             netns.write_sysctls({"net/ipv4/fib_multipath_hash_fields": "55", "net/ipv4/fib_multipath_hash_policy": "3"})
@@ -116,15 +119,23 @@ def told(protocol: str) -> dict[int, str]:
     return {flow.source_port: names[hop.address or ""] for flow, hop in hops.items()}
 
 
-async def test_the_oracle_is_right_for_datagrams_if_it_is_asked_of_datagrams(lab: dict[str, socket.socket]) -> None:
+@pytest.fixture
+async def probers() -> AsyncIterator[Probers]:
+    live = Probers("0.0.test")
+    await live.open()
+    yield live
+    await live.close()
+
+
+async def test_the_oracle_is_right_for_datagrams_if_it_is_asked_of_datagrams(
+    lab: dict[str, socket.socket], probers: Probers
+) -> None:
     loop = asyncio.get_running_loop()
     transports = []
     for node, sock in lab.items():
         own = sock.dup()
         transport, _ = await loop.create_datagram_endpoint(lambda node=node: Server(node), sock=own)  # type: ignore[misc]
         transports.append(transport)
-    probers = Probers("0.0.test")
-    await probers.open()
     served: dict[int, str | None] = {}
     try:
         for port in PORTS:
@@ -133,10 +144,17 @@ async def test_the_oracle_is_right_for_datagrams_if_it_is_asked_of_datagrams(lab
             assert outcome.success, outcome.detail
             served[port] = outcome.identity
     finally:
-        await probers.close()
         for transport in transports:
             transport.close()
         await asyncio.sleep(0)
     assert set(served.values()) == set(NODES), "datagrams are spread over all nodes"
     assert told("udp") == served
     assert told("tcp") != served, "connections of the same ports go elsewhere"
+
+
+@pytest.mark.parametrize("address", REFUSED.values())
+async def test_what_a_router_says_of_a_datagram_is_heard_at_once(probers: Probers, address: str) -> None:
+    request = Request(Flow(address, 53, SOURCE, PORTS[0]), address, 30.0)
+    outcome = await probers.probe("dns", request, MODULE)
+    assert outcome.failure is Failure.UNREACHABLE, outcome.detail
+    assert outcome.duration_seconds < request.timeout_seconds

@@ -15,6 +15,7 @@ import dns.rrset
 import pytest
 
 from probes import datagram, flow
+from probes.datagram import Datagrams
 from probes.dns_message import MessageError, parse, query
 from probes.model import Failure, Flow
 from tests.probes import nameserver
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from probes.table import Probers
 
 HAS_IPV6 = Path("/proc/net/if_inet6").exists()
+AUTOFLOWLABEL = 70  # <linux/in6.h>
 
 
 def other_id(message: dns.message.Message) -> bytes:
@@ -73,6 +75,12 @@ async def test_what_came_before_the_flow_was_connected_is_passed_over(source: So
             other.sendto(b"early", source)
             sock.connect(destination)
             assert await datagram.receive(sock) is None
+
+
+@pytest.mark.skipif(not HAS_IPV6, reason="this machine has no IPv6 at all")
+def test_datagrams_have_a_pinned_flow_label() -> None:
+    with Datagrams().opened(Flow("::1", 53, "::1", 20053)) as sock:
+        assert sock.getsockopt(socket.IPPROTO_IPV6, AUTOFLOWLABEL) == 0
 
 
 async def test_a_flow_in_use_is_a_local_conflict(probers: Probers, source: Source) -> None:

@@ -57,3 +57,30 @@ def test_what_is_shown_can_be_loaded_again() -> None:
 )
 def test_errors_say_what_is_wrong(settings: dict[str, Any], words: str) -> None:
     assert words in problem(**settings)
+
+
+def test_a_module_as_blackbox_exporter_documents_them() -> None:
+    """With every key of its schema but source_ip_address."""
+    rules = {
+        "fail_if_matches_regexp": [".*127.0.0.1"],
+        "fail_if_all_match_regexp": [".*127.0.0.1"],
+        "fail_if_not_matches_regexp": ["www.prometheus.io.\t300\tIN\tA\t127.0.0.1"],
+        "fail_if_none_matches_regexp": ["127.0.0.1"],
+    }
+    DnsModule.model_validate(
+        {
+            "preferred_ip_protocol": "ip4",
+            "ip_protocol_fallback": False,
+            "transport_protocol": "tcp",
+            "dns_over_tls": True,
+            "tls_config": {"insecure_skip_verify": True},
+            "query_name": "www.prometheus.io",
+            "query_type": "A",
+            "query_class": "IN",
+            "recursion_desired": True,
+            "valid_rcodes": ["NOERROR"],
+            "validate_answer_rrs": rules,
+            "validate_authority_rrs": rules,
+            "validate_additional_rrs": rules,
+        }
+    )
