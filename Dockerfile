@@ -1,6 +1,6 @@
 # docs/image.md says how to build and run it, and why it is made so. Another base, by digest say:
-#   docker build --build-arg BASE=docker.io/library/debian:trixie-slim@sha256:... .
-ARG BASE=docker.io/library/debian:trixie-slim
+#   docker build --build-arg BASE=debian:trixie-slim@sha256:... .
+ARG BASE=debian:trixie-slim
 
 
 FROM ${BASE} AS build

@@ -9,12 +9,14 @@ ARGS ?=
 LAB := bird:bird2 birdc:bird2 nft:nftables ip:iproute2 sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client \
        nsenter:util-linux unshare:util-linux
 FRR := $(shell [ "$$(id -u)" -ne 0 ] || echo bgpd:frr vtysh:frr)
+WATCH := prometheus:prometheus promtool:prometheus prometheus-alertmanager:prometheus-alertmanager amtool:prometheus-alertmanager
+IMAGE := $(shell [ "$$(id -u)" -ne 0 ] || echo buildah:buildah debootstrap:debootstrap crun:crun)
 
 .PHONY: help
 help:
 	@echo "make demo    the outage in a rehearsal network, and the exporter that sees it, on localhost"
 	@echo "make test    everything that has to hold: lint, types, all tests, the rehearsal network included"
-	@echo "make unit    the tests that need no rehearsal network: seconds"
+	@echo "make unit    the tests that need neither the rehearsal network nor the image: a minute or two"
 	@echo "make lint    ruff and mypy"
 	@echo "make simulate  more rounds on simulated networks; ARGS='--seeds 1-4000' for more yet"
 	@echo "make bench   how long 10,000 paths take to judge and publish"
@@ -30,7 +32,7 @@ demo:
 
 .PHONY: test
 test: lint
-	@sh tools/packages.sh need $(LAB) $(FRR)
+	@sh tools/packages.sh need $(LAB) $(FRR) $(WATCH) $(IMAGE)
 	@echo "all tests; those on the rehearsal network take minutes, and mostly wait: two files at a time"
 	@$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
@@ -48,7 +50,8 @@ lint: development
 
 .PHONY: unit
 unit: development
-	@$(PYTHON) -m pytest -m "not lab" $(ARGS)
+	@sh tools/packages.sh need $(WATCH)
+	@$(PYTHON) -m pytest -m "not lab and not image" $(ARGS)
 
 .PHONY: development
 development:

@@ -26,6 +26,7 @@ _TELLING = 20  # repeats of an address on one next hop, of which chance explains
 _USUAL = 0.8  # of an address's answers that name one next hop: what the others name is an error of the oracle
 _RARE = math.log(1e6)  # what chance does not explain: less than one case in a million
 _MOST_COMPARED = 64  # flows in one comparison of oracle and answers
+_UNCONFIRMED = "the router did not confirm that the flows which were probed still take it"
 
 
 async def learn(endpoint: Endpoint, basis: Basis, senses: Senses) -> bool:
@@ -116,11 +117,12 @@ async def _confirmed(endpoint: Endpoint, run: Run, results: dict[str, PathResult
     if not doubted:
         return results
     answers = await run.senses.ask_oracle([sent.source for flows in doubted.values() for sent in flows])
-    moved = {via for via, flows in doubted.items() if any(answers.get(sent.source) != via for sent in flows)}
+    moved = {via for via, flows in doubted.items() if any(answers.get(sent.source, via) != via for sent in flows)}
+    unsure = {via for via, flows in doubted.items() if any(sent.source not in answers for sent in flows)}
     if moved:
         endpoint.begin_anew()
-        run.no_flow |= dict.fromkeys(moved, MOVED)
-    return {via: found for via, found in results.items() if via not in moved}
+    run.no_flow |= dict.fromkeys(unsure, _UNCONFIRMED) | dict.fromkeys(moved, MOVED)
+    return {via: found for via, found in results.items() if via not in moved | unsure}
 
 
 async def hold_against(endpoint: Endpoint, run: Run, means: Means, trust: Trust) -> list[bool]:

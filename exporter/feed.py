@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -105,16 +106,21 @@ def _transport(config: Router) -> Transport:
             host=ssh.host,
             port=ssh.port,
             username=ssh.username,
-            client_keys=tuple(str(Path(key).expanduser()) for key in ssh.client_keys),
-            known_hosts=str(Path(ssh.known_hosts).expanduser()),
+            client_keys=tuple(_expanded(key) for key in ssh.client_keys),
+            known_hosts=_expanded(ssh.known_hosts),
             password=_secret(ssh.password_file) if ssh.password_file is not None else None,
         )
     )
 
 
+def _expanded(path: str) -> str:
+    """With the home directory for a ~ in front; as it is where there is none, so that reading it says what is wrong."""
+    return os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser raises where a user has no home
+
+
 def _secret(path: str) -> str:
     try:
-        with Path(path).expanduser().open(encoding="utf-8") as file:
+        with Path(_expanded(path)).open(encoding="utf-8") as file:
             return file.read(_SECRET_BYTES).strip()
     except OSError as error:
         raise RouterError(f"cannot read the password file {path}: {unreadable(error)}", ErrorKind.KEY_FILE) from error

@@ -109,6 +109,12 @@ def session_flaps(*matchers: str) -> AnnotationQuery:
     )
 
 
+def restarts() -> AnnotationQuery:
+    """Marks where exporters started: from then on they know anew since when their verdicts hold."""
+    started = f"time() - {select('process_start_time_seconds')} < 90"
+    return _annotation("Exporter starts", f"topk(20, count by (instance) ({started}))", "{{instance}} started", "blue")
+
+
 def render(board: Board) -> str:
     """The dashboard's JSON, the same for the same board."""
     built = (
@@ -201,7 +207,7 @@ def _annotation(name: str, expr: str, title: str, color: str) -> AnnotationQuery
         step="60s",
         title_format=name,
         text_format=title,
-        tag_keys="node,verdict,router",
+        tag_keys="node,verdict,router,instance",
     )
 
 

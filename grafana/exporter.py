@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from grafana.board import Board, Section, to
+from grafana.board import Board, Section, restarts, to
 from grafana.panels import Column, Look, Query, lines_panel, stat_panel, table_panel
 from grafana.promql import RATE, select
 from grafana.verdicts import GREEN, ORANGE, RED, either
@@ -23,6 +23,7 @@ def board() -> Board:
             Section("Scrapes", (_missing(), _scrape_duration(), _series())),
             Section("What it takes", (_cpu(), _memory(), _descriptors())),
         ),
+        annotations=(restarts(),),
     )
 
 

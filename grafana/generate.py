@@ -23,7 +23,7 @@ def rendered() -> Mapping[Path, str]:
 def drift() -> list[str]:
     """One sentence for each file that is missing, too much or not as it would be written."""
     wanted = rendered()
-    found = {path: path.read_text() for path in DIRECTORY.glob("*.json")}
+    found = {path: path.read_text(encoding="utf-8") for path in DIRECTORY.glob("*.json")}
     return [
         *(f"{path.name} is missing" for path in wanted if path not in found),
         *(f"{path.name} is of no dashboard" for path in found if path not in wanted),
@@ -44,7 +44,7 @@ def main() -> int:
         return 1 if differences else 0
     DIRECTORY.mkdir(exist_ok=True)
     for path, text in rendered().items():
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -61,7 +61,7 @@ def _now() -> list[Panel]:
                 "Paths that are ok per path that is expected.",
                 "percentunit",
                 size,
-                steps=((None, RED), (0.000001, ORANGE), (1, GREEN)),
+                steps=((None, ORANGE), (1, GREEN)),
             ),
             [Query(f"min by (instance) ({select('ecmp_node_reachability_ratio', _NODE)})", "{{instance}}")],
         ),

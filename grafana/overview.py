@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from grafana.board import Board, Section, node_changes, runbook, session_flaps, to
+from grafana.board import Board, Section, node_changes, restarts, runbook, session_flaps, to
 from grafana.panels import (
     Column,
     Look,
@@ -36,7 +36,8 @@ from grafana.promql import (
 from grafana.verdicts import BLUE, GREEN, ORANGE, PATH, RED, SUMMARY, colors, words
 
 _STAGES = ("expected", "announced", "installed", "exercised", "ok")
-_RATIO = ((None, RED), (0.000001, ORANGE), (1, GREEN))
+# A path that is not known to work counts as not ok, so no share is red: only verdicts say that something is broken.
+_RATIO = ((None, ORANGE), (1, GREEN))
 _NOTHING = "Nothing is known to be broken. If the numbers above say No data, nothing is known at all."
 
 
@@ -49,7 +50,7 @@ def board() -> Board:
             Section("How it came to be", (_history(), _stages_over_time(), _latency())),
             Section("Everything that should work", (_matrix(), _reachability(), _stages())),
         ),
-        annotations=(node_changes(), session_flaps()),
+        annotations=(node_changes(), session_flaps(), restarts()),
     )
 
 
@@ -66,7 +67,7 @@ def _counts() -> list[Panel]:
             f"unverified or router_unknown: neither known to work nor known to be broken. {once}",
             BLUE,
             count_paths(UNJUDGED),
-            calm="text",
+            calm="transparent",
         ),
         _count(
             "Routers silent",
@@ -100,13 +101,14 @@ def _count(title: str, description: str, color: str, expr: str, *, calm: str = G
 def _broken_nodes() -> Panel:
     bad = select("ecmp_path_verdict_info", BROKEN)
     by = "by (node, verdict)"
-    ratio = f"{bad} * 0 + on (job, instance, node) group_left () {select('ecmp_node_reachability_ratio')}"
+    of_node = f"{bad} * 0 + on (job, instance, node) group_left ()"
+    verdict = worst_summary("ecmp_node_verdict_info", "job, instance, node")
     queries = [
         f"{with_runbook(f'min {by} ({named(since(BROKEN))})')} * 1000",
-        f"count {by} (count by (node, verdict, target, vip, port, router, next_hop) ({named(bad)}))",
+        f"max {by} ({named(f'{of_node} {verdict}')})",
         f"count {by} (count by (node, verdict, target) ({named(bad)}))",
         f"count {by} (count by (node, verdict, job, instance) ({named(bad)}))",
-        f"min {by} ({named(ratio)})",
+        f"min {by} ({named(of_node + ' ' + select('ecmp_node_reachability_ratio'))})",
     ]
     look = Look(
         "Which node is broken, since when, and why",
@@ -120,15 +122,15 @@ def _broken_nodes() -> Panel:
     )
     columns = [
         Column("node", "Node", links=[to("ecmp-node", "This node", "node", "${__value.raw}")]),
-        Column("Value #E", "Reachable", "percentunit", steps=_RATIO, width=95),
+        Column("Value #B", "State", "none", mappings=words(SUMMARY), width=105),
         Column("verdict", "Why", mappings=colors(PATH), links=[runbook("${__data.fields.Runbook}")]),
         Column("Value #A", "Since", "dateTimeFromNow", width=125),
+        Column("Value #E", "Paths ok", "percentunit", width=80),
         Column("Value #C", "Targets", "short", width=75),
-        Column("Value #B", "Paths", "short", width=70),
         Column("Value #D", "Seen by", "short", width=75),
         Column("runbook", "Runbook", links=[runbook("${__value.raw}")]),
     ]
-    return table_panel(look, columns, [Query(expr) for expr in queries], sort="Reachable")
+    return table_panel(look, columns, [Query(expr) for expr in queries], sort="State", descending=True)
 
 
 def _broken_targets() -> Panel:

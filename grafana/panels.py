@@ -87,11 +87,12 @@ class Column:
 
 
 def stat_panel(look: Look, queries: Sequence[Query], *, graph: bool = False) -> Panel:
-    """The value of now, large, on its colour."""
+    """The value of now, large, and on its colour if its value says one."""
+    colored = look.mappings or look.steps is not PLAIN
     builder = (
         stat.Panel()
         .graph_mode(common.BigValueGraphMode.AREA if graph else common.BigValueGraphMode.NONE)
-        .color_mode(common.BigValueColorMode.BACKGROUND)
+        .color_mode(common.BigValueColorMode.BACKGROUND if colored else common.BigValueColorMode.NONE)
         .reduce_options(ReduceDataOptions().calcs(["lastNotNull"]).values(False).fields(""))
     )
     return _dress(builder.build(), look, queries, instant=not graph)

@@ -7,7 +7,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 from grafana.board import Board, Section, session_flaps, to
 from grafana.panels import Column, Look, Query, bars_panel, lines_panel, stat_panel, table_panel, timeline_panel
 from grafana.promql import select
-from grafana.verdicts import GREEN, ORANGE, RED, either
+from grafana.verdicts import BLUE, GREEN, ORANGE, RED, either
 
 _ROUTER = 'router="$router"'
 _ESTABLISHED = either("down", RED, "Established", GREEN)
@@ -172,9 +172,9 @@ def _fib() -> Panel:
 
 
 def _installed() -> Panel:
-    look = Look("Next hops installed", "By VIP; the 20 with the fewest.", "short", (8, 10), minimum=0)
-    installed = f"sum by (vip) (min by (vip, next_hop, node) ({select('ecmp_next_hop_installed', _ROUTER)}))"
-    return lines_panel(look, [Query(f"bottomk(20, {installed})", "{{vip}}")])
+    look = Look("Next hops installed", "By target and VIP; the 20 with the fewest.", "short", (8, 10), minimum=0)
+    installed = select("ecmp_target_next_hops", _ROUTER, 'stage="installed"')
+    return lines_panel(look, [Query(f"bottomk(20, min by (target, vip) ({installed}))", "{{target}} {{vip}}")])
 
 
 def _shares() -> Panel:
@@ -183,6 +183,7 @@ def _shares() -> Panel:
         "Measured share of the flows less the share by the router's weights; the 20 largest differences.",
         "percentunit",
         (12, 9),
+        steps=((None, BLUE),),
         minimum=0,
         maximum=1,
     )

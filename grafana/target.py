@@ -48,7 +48,7 @@ def _now() -> list[Panel]:
                 "Next hops that are ok, of the VIP that has fewest. With one left the next failure is an outage.",
                 "short",
                 (6, 4),
-                steps=((None, RED), (1, ORANGE), (2, GREEN)),
+                steps=((None, ORANGE), (2, GREEN)),
                 decimals=0,
             ),
             [Query(f"min({ok})", "ok"), Query(f"min({expected})", "expected")],

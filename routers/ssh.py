@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -179,6 +180,7 @@ async def _together(*work: Coroutine[Any, Any, bytes]) -> list[bytes]:
 
 
 async def _connect(settings: SshSettings) -> asyncssh.SSHClientConnection:
+    _check_home()
     known_hosts = _known_hosts(settings.known_hosts)
     for path in settings.client_keys:
         _check_client_key(path)
@@ -212,6 +214,12 @@ async def _connect(settings: SshSettings) -> asyncssh.SSHClientConnection:
             f"cannot connect to {settings.place}: {phrase(str(error)) or type(error).__name__}",
             ErrorKind.UNREACHABLE,
         ) from error
+
+
+def _check_home() -> None:
+    """Asyncssh looks into the home directory whatever it is told, and raises RuntimeError without one."""
+    if os.path.expanduser("~") == "~":  # noqa: PTH111 - that of pathlib raises, too
+        raise RouterError("this user has no home directory, and SSH needs one: set HOME", ErrorKind.KEY_FILE)
 
 
 def _credentials(settings: SshSettings) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,8 @@ from tests.chain.watched import Watched
 # What tells alerts of one name apart, as far as this lab is concerned.
 _SUBJECT = ("node", "target", "router")
 
+GIVE_UP = threading.Event()  # set: every cycle ends as it stands, and heals
+
 Named = tuple[str, str]  # alert, and the node, target or router that it is about
 
 
@@ -22,25 +25,30 @@ Named = tuple[str, str]  # alert, and the node, target or router that it is abou
 class Fault:
     """What is broken and healed, when verdicts show it, and the alerts that must reach the webhook: these only.
 
-    `seen` gets no verdicts at all while the exporter does not answer. `transport` is how the router has to be read.
+    `seen` is None where no verdict shows it. `transport` is how the router has to be read.
     """
 
     name: str
     break_: Callable[[Watched], object]
     heal: Callable[[Watched], object]
-    seen: Callable[[Verdicts], bool]
+    seen: Callable[[Verdicts], bool] | None
     alerts: frozenset[Named]
+    perhaps: frozenset[Named] = frozenset()  # alerts that chance decides about
     transport: str = "exec"
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds: to wait for what must come; and for nothing more to come before it is believed that nothing will."""
+    """Seconds: to wait for what must come; and for nothing more to come before it is believed that nothing will.
+
+    Alerts in `may_be_pending` are not waited for while they only pend.
+    """
 
     broken: float
     healed: float
     quiet: float
     look: float
+    may_be_pending: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -66,6 +74,15 @@ class Cycle:
         """Alerts that fired and that nobody was told of: inhibited."""
         return frozenset(self.firing) - frozenset(self.arrived)
 
+    def __str__(self) -> str:
+        """What happened when, for a person who wonders why."""
+        lines = [f"{self.fault}: in effect {self.in_effect:.1f}, verdict {self.verdict}, healed {self.healed_verdict}"]
+        for alert in sorted({*self.firing, *self.arrived, *self.late}):
+            kinds = {"firing": self.firing, "arrived": self.arrived, "late": self.late, "resolved": self.resolved}
+            times = ", ".join(f"{kind} {found[alert]:.1f}" for kind, found in kinds.items() if alert in found)
+            lines.append(f"  {' '.join(alert)}: {times}")
+        return "\n".join([*lines, self.left])
+
 
 def named(labels: Labels) -> Named:
     return labels["alertname"], next((labels[key] for key in _SUBJECT if labels.get(key)), "")
@@ -89,10 +106,11 @@ def play(watched: Watched, fault: Fault, patience: Patience, pool: ThreadPoolExe
     broken = pool.submit(fault.break_, watched)
     broken.add_done_callback(lambda _: setattr(cycle, "in_effect", time.monotonic() - begun))
     quiet_since = None
-    for look in _looks(watched, before, begun + patience.broken, patience.look):
+    for look in _looks(watched, before, begun + patience.broken, patience):
         now = time.monotonic()
         _note_broken(cycle, fault, look, begun)
-        as_wanted = broken.done() and cycle.verdict is not None and fault.alerts <= cycle.arrived.keys()
+        shown = fault.seen is None or cycle.verdict is not None
+        as_wanted = broken.done() and shown and fault.alerts <= cycle.arrived.keys()
         quiet_since = (quiet_since or now) if as_wanted and _nothing_to_come(look) else None
         if quiet_since is not None and now - quiet_since >= patience.quiet:
             cycle.settled = True
@@ -109,7 +127,7 @@ def _heal(
     healed = pool.submit(fault.heal, watched)
     healed.add_done_callback(lambda _: setattr(cycle, "healed_in_effect", time.monotonic() - begun))
     quiet_since = None
-    for look in _looks(watched, before, begun + patience.healed, patience.look):
+    for look in _looks(watched, before, begun + patience.healed, patience):
         now = time.monotonic()
         _note_healed(cycle, look, begun)
         left = _left(look)
@@ -121,19 +139,23 @@ def _heal(
     healed.result()
 
 
-def _looks(watched: Watched, before: int, until: float, every: float) -> Iterator[Look]:
-    while time.monotonic() < until:
+def _looks(watched: Watched, before: int, until: float, patience: Patience) -> Iterator[Look]:
+    while time.monotonic() < until and not GIVE_UP.is_set():
         at = time.monotonic()
         monitoring = watched.monitoring
         verdicts = watched.verdicts()
-        alerts, held = monitoring.alerts(), monitoring.held()
-        yield Look(verdicts, alerts, held, list(monitoring.webhook.notices[before:]))
-        time.sleep(max(0.0, at + every - time.monotonic()))
+        alerts = [
+            alert
+            for alert in monitoring.alerts()
+            if alert.state == "firing" or alert.name not in patience.may_be_pending
+        ]
+        yield Look(verdicts, alerts, monitoring.held(), list(monitoring.webhook.notices[before:]))
+        time.sleep(max(0.0, at + patience.look - time.monotonic()))
 
 
 def _note_broken(cycle: Cycle, fault: Fault, look: Look, begun: float) -> None:
     passed = time.monotonic() - begun
-    if cycle.verdict is None and fault.seen(look.verdicts):
+    if cycle.verdict is None and fault.seen is not None and fault.seen(look.verdicts):
         cycle.verdict = passed
     for alert in look.alerts:
         if alert.state == "firing":
@@ -191,7 +213,7 @@ def wait_until_clean(watched: Watched, patience: Patience) -> None:
     """Until a new lab is healthy and nothing fires; AssertionError, with what is left, if it never is."""
     until = time.monotonic() + patience.healed
     left = "nothing was looked at"
-    for look in _looks(watched, len(watched.monitoring.webhook.notices), until, patience.look):
+    for look in _looks(watched, len(watched.monitoring.webhook.notices), until, patience):
         if not (left := _left(look)):
             return
     raise AssertionError(f"a lab with nothing broken: {left}")

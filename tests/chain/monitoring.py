@@ -24,8 +24,7 @@ import yaml
 from tests.chain.scaled import Receiver, Scale, alertmanager, receivers, rules
 
 ROOT = Path(__file__).resolve().parents[2]
-RULES = ROOT / "prometheus" / "rules"
-ALERTMANAGER = ROOT / "prometheus" / "alertmanager.yml"
+SHIPPED = ROOT / "prometheus"
 JOB = "ecmp-exporter"
 ANY_PORT = "127.0.0.1:0"
 _START_SECONDS = 60
@@ -169,20 +168,26 @@ def _answers(url: str) -> bool:
 
 @contextmanager
 def monitoring(
-    exporters: Sequence[str], directory: Path, *, scale: Scale | None = None, scrape: str = "15s", evaluate: str = "15s"
+    exporters: Sequence[str],
+    directory: Path,
+    *,
+    source: Path = SHIPPED,
+    scale: Scale | None = None,
+    scrape: str = "15s",
+    evaluate: str = "15s",
 ) -> Iterator[Monitoring]:
-    """Run both with the shipped rules and routes, scraping the exporters (HOST:PORT), until the block ends.
+    """Run both with the rules and routes in `source`, scraping the exporters (HOST:PORT), until the block ends.
 
     Without a scale the rule files are used where they lie, and only Alertmanager's receivers are changed.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    shipped = yaml.safe_load(ALERTMANAGER.read_text(encoding="utf-8"))
+    shipped = yaml.safe_load((source / "alertmanager.yml").read_text(encoding="utf-8"))
     with Webhook(receivers(shipped)).serving() as webhook:
         routes = alertmanager(shipped, scale, webhook.url)
         with _alertmanager(routes, directory) as manager:
             config = {
                 "global": {"scrape_interval": scrape, "evaluation_interval": evaluate},
-                "rule_files": [str(path) for path in _rule_files(directory, scale)],
+                "rule_files": [str(path) for path in _rule_files(source, directory, scale)],
                 "scrape_configs": [{"job_name": JOB, "static_configs": [{"targets": list(exporters)}]}],
                 "alerting": {"alertmanagers": [{"static_configs": [{"targets": [manager]}]}]},
             }
@@ -192,9 +197,9 @@ def monitoring(
                 yield found
 
 
-def _rule_files(directory: Path, scale: Scale | None) -> list[Path]:
-    shipped = sorted(RULES.glob("*.yml"))
-    assert shipped, f"no rules in {RULES}"
+def _rule_files(source: Path, directory: Path, scale: Scale | None) -> list[Path]:
+    shipped = sorted((source / "rules").glob("*.yml"))
+    assert shipped, f"no rules in {source}"
     if scale is None:
         return shipped
     changed = []

@@ -22,16 +22,33 @@ _ROUTE_DURATIONS = ("group_wait", "group_interval", "repeat_interval")
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
-    """What durations are divided by; none gets shorter than `shortest` seconds by it.
+class Divisor:
+    """Makes a duration `least` seconds and a part of itself, or leaves it if that is longer.
 
-    The exporter's rounds cannot be made as much faster: what waits for a round or two has to be left that long, and
-    ranges need samples in them.
+    What was longer than something else stays longer: inhibitions and votes rest on it.
     """
 
-    rules: float = 1.0
-    alertmanager: float = 1.0
-    shortest: float = 0.001
+    by: float
+    least: float = 0
+
+    def of(self, duration: str) -> str:
+        """The shorter duration, in whole milliseconds."""
+        whole = seconds(duration)
+        return f"{round(1000 * min(whole, self.least + whole / self.by))}ms"
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """`waits` is for `for` and for ranges: they wait for rounds of probes, which cannot be made as much faster. `holds`
+    is for `keep_firing_for`.
+
+    Alerts in `as_shipped` keep their times.
+    """
+
+    waits: Divisor
+    holds: Divisor
+    alertmanager: Divisor
+    as_shipped: frozenset[str] = frozenset()
 
 
 def seconds(duration: str) -> float:
@@ -41,19 +58,11 @@ def seconds(duration: str) -> float:
     return sum(int(count) * _UNITS[unit] for count, unit in _PART.findall(duration))
 
 
-def divided(duration: str, by: float, shortest: float) -> str:
-    """The duration divided, in whole milliseconds, and not below `shortest` seconds unless it was so before."""
-    whole = seconds(duration)
-    return f"{round(1000 * min(whole, max(whole / by, shortest)))}ms"
-
-
-def expression(text: str, scale: Scale) -> str:
+def expression(text: str, divisor: Divisor) -> str:
     """The expression with ranges, subqueries and offsets divided."""
 
     def replaced(found: re.Match[str]) -> str:
-        if found["string"] is not None:
-            return found["string"]
-        return found["before"] + divided(found["duration"], scale.rules, scale.shortest)
+        return found["string"] or found["before"] + divisor.of(found["duration"])
 
     return _IN_EXPRESSION.sub(replaced, text)
 
@@ -64,15 +73,16 @@ def rules(document: Mapping[str, Any], scale: Scale) -> dict[str, Any]:
 
 
 def _group(group: Mapping[str, Any], scale: Scale) -> dict[str, Any]:
-    shorter = _with_divided(group, ("interval",), scale.rules, 0)
+    shorter = _with_divided(group, ("interval",), Divisor(scale.waits.by))
     shorter["rules"] = [
-        {
-            **_with_divided(rule, ("for", "keep_firing_for"), scale.rules, scale.shortest),
-            "expr": expression(str(rule["expr"]), scale),
-        }
-        for rule in group["rules"]
+        rule if rule.get("alert") in scale.as_shipped else _rule(rule, scale) for rule in group["rules"]
     ]
     return shorter
+
+
+def _rule(rule: Mapping[str, Any], scale: Scale) -> dict[str, Any]:
+    shorter = _with_divided(_with_divided(rule, ("for",), scale.waits), ("keep_firing_for",), scale.holds)
+    return {**shorter, "expr": expression(str(rule["expr"]), scale.waits)}
 
 
 def alertmanager(document: Mapping[str, Any], scale: Scale | None, webhook: str) -> dict[str, Any]:
@@ -111,17 +121,17 @@ def _receiver(values: Mapping[str, Any]) -> Receiver:
 def _shorter(document: Mapping[str, Any], scale: Scale) -> dict[str, Any]:
     changed = dict(document)
     if "global" in changed:
-        changed["global"] = _with_divided(changed["global"], ("resolve_timeout",), scale.alertmanager, scale.shortest)
+        changed["global"] = _with_divided(changed["global"], ("resolve_timeout",), scale.alertmanager)
     changed["route"] = _route(changed["route"], scale)
     return changed
 
 
 def _route(route: Mapping[str, Any], scale: Scale) -> dict[str, Any]:
-    shorter = _with_divided(route, _ROUTE_DURATIONS, scale.alertmanager, scale.shortest)
+    shorter = _with_divided(route, _ROUTE_DURATIONS, scale.alertmanager)
     if "routes" in shorter:
         shorter["routes"] = [_route(one, scale) for one in shorter["routes"]]
     return shorter
 
 
-def _with_divided(values: Mapping[str, Any], keys: tuple[str, ...], by: float, shortest: float) -> dict[str, Any]:
-    return {key: divided(str(value), by, shortest) if key in keys else value for key, value in values.items()}
+def _with_divided(values: Mapping[str, Any], keys: tuple[str, ...], divisor: Divisor) -> dict[str, Any]:
+    return {key: divisor.of(str(value)) if key in keys else value for key, value in values.items()}

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.chain.scaled import Scale, alertmanager, divided, expression, receivers, rules, seconds
+from tests.chain.scaled import Divisor, Scale, alertmanager, expression, receivers, rules, seconds
 
-TENTH = Scale(rules=10, alertmanager=20, shortest=4)
+TENTH = Divisor(by=10, least=4)
+SCALE = Scale(waits=TENTH, holds=Divisor(by=10), alertmanager=Divisor(by=20, least=4), as_shipped=frozenset({"B"}))
 
 
 @pytest.mark.parametrize(("text", "value"), [("15s", 15), ("1h30m", 5400), ("250ms", 0.25), ("1d", 86400), ("0", 0)])
@@ -23,21 +24,21 @@ def test_what_is_no_duration(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [("1h", "360000ms"), ("30s", "4000ms"), ("4s", "4000ms"), ("1s", "1000ms"), ("0s", "0ms")]
+    ("before", "after"), [("1h", "364000ms"), ("30s", "7000ms"), ("4s", "4000ms"), ("1s", "1000ms"), ("0s", "0ms")]
 )
-def test_what_is_short_already_is_not_divided(before: str, after: str) -> None:
-    assert divided(before, 10, 4) == after
+def test_what_is_short_already_stays(before: str, after: str) -> None:
+    assert TENTH.of(before) == after
 
 
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("rate(a_total[5m])", "rate(a_total[30000ms])"),
-        ("rate(a_total[30s])", "rate(a_total[4000ms])"),
+        ("rate(a_total[5m])", "rate(a_total[34000ms])"),
+        ("rate(a_total[30s])", "rate(a_total[7000ms])"),
         ("rate(a_total[2s])", "rate(a_total[2000ms])"),
-        ("max_over_time(a[1h:1m] offset 10m)", "max_over_time(a[360000ms:6000ms] offset 60000ms)"),
-        ("a offset -10m", "a offset -60000ms"),
-        ("node:a:count offset 1m", "node:a:count offset 6000ms"),
+        ("max_over_time(a[1h:1m] offset 10m)", "max_over_time(a[364000ms:10000ms] offset 64000ms)"),
+        ("a offset -10m", "a offset -64000ms"),
+        ("node:a:count offset 1m", "node:a:count offset 10000ms"),
         ("""a{b="[5m]", c='it\\'s [5m]'} > 300""", """a{b="[5m]", c='it\\'s [5m]'} > 300"""),
         ("time() - a > 300", "time() - a > 300"),
         ("level:5m:rate5m / 2", "level:5m:rate5m / 2"),
@@ -49,14 +50,15 @@ def test_expressions_keep_everything_but_ranges_and_offsets(before: str, after: 
 
 def test_rules_are_divided_and_keep_the_rest() -> None:
     alert = {"alert": "A", "expr": "a == 0", "for": "2m", "keep_firing_for": "5m", "labels": {"severity": "warning"}}
+    kept = {"alert": "B", "expr": "a[5m]", "for": "2m"}
     record = {"record": "a:b:c", "expr": "avg(a)"}
-    document = {"groups": [{"name": "g", "interval": "30s", "rules": [alert, record]}]}
-    assert rules(document, TENTH) == {
+    document = {"groups": [{"name": "g", "interval": "30s", "rules": [alert, record, kept]}]}
+    assert rules(document, SCALE) == {
         "groups": [
             {
                 "name": "g",
                 "interval": "3000ms",
-                "rules": [{**alert, "for": "12000ms", "keep_firing_for": "30000ms"}, record],
+                "rules": [{**alert, "for": "16000ms", "keep_firing_for": "30000ms"}, record, kept],
             }
         ]
     }
@@ -79,13 +81,13 @@ def test_every_receiver_reaches_the_webhook_and_routes_stay() -> None:
         ],
         "inhibit_rules": inhibit,
     }
-    assert alertmanager(document, TENTH, "http://127.0.0.1:1") == {
-        "global": {"resolve_timeout": "15000ms", "smtp_from": "a@example.org"},
+    assert alertmanager(document, SCALE, "http://127.0.0.1:1") == {
+        "global": {"resolve_timeout": "19000ms", "smtp_from": "a@example.org"},
         "route": {
             "receiver": "tickets",
-            "group_wait": "4000ms",
+            "group_wait": "5500ms",
             "group_by": ["node"],
-            "routes": [{"receiver": "nowhere", "matchers": ['severity="info"'], "group_interval": "15000ms"}],
+            "routes": [{"receiver": "nowhere", "matchers": ['severity="info"'], "group_interval": "19000ms"}],
         },
         "receivers": [
             {"name": name, "webhook_configs": [{"url": f"http://127.0.0.1:1/{name}", "send_resolved": resolved}]}

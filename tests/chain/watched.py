@@ -18,7 +18,7 @@ import yaml
 from lab import commands
 from lab.demo import exporter
 from lab.plan import RouterKind
-from tests.chain.monitoring import Monitoring, monitoring
+from tests.chain.monitoring import SHIPPED, Monitoring, monitoring
 from tests.chain.rehearsal import Rehearsal, Verdicts, wait_until_ready
 from tests.chain.scaled import Scale
 
@@ -29,7 +29,7 @@ _BUILDING = threading.Lock()  # `up` changes this process's umask for a while
 class Pace:
     """How often the exporter probes and reads its router, how often it is scraped, and how rules are scaled.
 
-    Without a scale, rules and routes keep the times that they are shipped with.
+    Without a scale, the rules and routes in `source` keep the times that they are shipped with.
     """
 
     interval: str = "15s"
@@ -38,6 +38,7 @@ class Pace:
     scrape: str = "15s"
     evaluate: str = "15s"
     scale: Scale | None = None
+    source: Path = SHIPPED
 
 
 class Watched:
@@ -99,7 +100,9 @@ def watched(
         listener = socket.create_server(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         address = f"127.0.0.1:{port}"
-        with monitoring([address], directory, scale=pace.scale, scrape=pace.scrape, evaluate=pace.evaluate) as found:
+        with monitoring(
+            [address], directory, source=pace.source, scale=pace.scale, scrape=pace.scrape, evaluate=pace.evaluate
+        ) as found:
             whole = Watched(name, config, found, port)
             try:
                 whole.start(listener)

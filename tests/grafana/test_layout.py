@@ -106,7 +106,7 @@ def test_the_first_screen_says_who_why_and_what_to_do() -> None:
     assert titles[0] == "Nodes unreachable"
     broken = next(panel for panel in first if panel["type"] == "table")
     names = [override["matcher"]["options"] for override in broken["fieldConfig"]["overrides"]]
-    assert names == ["Node", "Reachable", "Why", "Since", "Targets", "Paths", "Seen by", "Runbook"]
+    assert names == ["Node", "State", "Why", "Since", "Paths ok", "Targets", "Seen by", "Runbook"]
 
 
 def _everything(dashboard: Json) -> list[Json]:

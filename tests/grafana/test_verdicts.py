@@ -42,6 +42,21 @@ def test_every_verdict_but_ok_leads_to_the_runbook_of_an_alert_that_there_is() -
     assert [verdict for verdict, word in PATH.items() if word.alert not in alerts] == ["ok"]
 
 
+def test_shares_of_what_is_ok_are_not_red_as_the_unknown_is_not_ok_either() -> None:
+    shares = [
+        panel["fieldConfig"]
+        for dashboard in dashboards().values()
+        for panel in panels(dashboard)
+        if any(word in str(panel["targets"]) for word in ("ecmp_node_reachability_ratio", 'stage="ok"'))
+    ]
+    assert len(shares) > 5
+    steps = [step for config in shares for step in config["defaults"]["thresholds"]["steps"]]
+    for config in shares:
+        values = {one["id"]: one["value"] for override in config["overrides"] for one in override["properties"]}
+        steps += values.get("thresholds", {}).get("steps", [])
+    assert not any("red" in step["color"] for step in steps)
+
+
 def test_wherever_verdicts_are_shown_all_of_them_are_words() -> None:
     shown = [mapping for dashboard in dashboards().values() for mapping in _mappings(dashboard)]
     of_paths = [one for one in shown if _texts(one) & {"blackhole", "neighbor_missing"}]
