@@ -113,7 +113,8 @@ def location(asked: Asked, text: str) -> URL:
     try:
         octets = text.encode("utf-8", "surrogateescape")
         url = asked.url.join(URL("".join(chr(octet) if octet < 0x80 else f"%{octet:02X}" for octet in octets)))  # noqa: PLR2004 - ASCII
-        usable = url.scheme in ("http", "https") and bool(url.host) and url.port is not None
+        host = url.host or ""
+        usable = url.scheme in ("http", "https") and bool(host) and "%" not in host and url.port is not None
     except (ValueError, TypeError):
         usable = False
     if not usable:

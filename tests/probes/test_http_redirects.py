@@ -156,7 +156,8 @@ async def test_off_the_path_is_not_followed(probers: Probers, location: str, why
 
 
 @pytest.mark.parametrize(
-    "location", ["http://[", "ftp://www.example.org/", "http://", "x" * 5000, "http://a:99999/", "http://\xff/"]
+    "location",
+    ["http://[", "ftp://www.example.org/", "http://", "x" * 5000, "http://a:99999/", "//[fe80::1%lo]/", "http://\xff/"],
 )
 async def test_location_that_is_none(probers: Probers, location: str) -> None:
     head = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + location.encode("latin-1") + b"\r\n\r\n"
