@@ -17,7 +17,7 @@ from probes.model import Failure
 
 PATH_LABELS = ("router", "vip", "node", "next_hop")
 SERVING = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
-EXCEEDED, UNAVAILABLE = 4, 14  # the status of a gRPC call that did not end in time, or reached nobody
+UNAVAILABLE = 14  # the status of a gRPC call that reached nobody
 
 _NO_CHAIN = -62135596800.0  # the first second of year 1, Go's zero time: what blackbox_exporter tells without a chain
 _FNV_START, _FNV_PRIME = 0x811C9DC5, 0x01000193
@@ -107,10 +107,8 @@ def _http(sheet: _Sheet, seen: Seen) -> None:
         text = "The Last-Modified header, in seconds since the epoch."
         sheet.put(seen, "probe_http_last_modified_timestamp_seconds", text, told.last_modified)
     later = ("connect", "tls", "processing", "transfer") if seen.address is not None else ()
-    phases = dict(seen.phases)
-    if answered and "transfer" not in phases:  # a body that never ended took all the rest of the time
-        phases["transfer"] = max(0.0, seen.duration_seconds - seen.lookup_seconds - sum(phases.values()))
-    _phases(sheet, replace(seen, phases=phases), "probe_http_duration_seconds", later)
+    # A body that never ended took all the rest of the time.
+    _phases(sheet, _filled(seen, "transfer") if answered else seen, "probe_http_duration_seconds", later)
     if answered and seen.facts.tls is not None:
         _tls(sheet, seen, seen.facts.tls)
 
@@ -147,14 +145,15 @@ def _dns(sheet: _Sheet, seen: Seen) -> None:
     sheet.put(seen, "probe_dns_query_succeeded", "Whether a message answered the query.", told is not None)
     if told is not None and told.serial is not None:
         sheet.put(seen, "probe_dns_serial", "The serial number of the zone.", told.serial)
+    if seen.address is not None and seen.failure is not Failure.TLS:  # what was waited for in vain took time, too
+        seen = _filled(seen, "request" if "connect" in seen.phases else "connect")
     _phases(sheet, seen, "probe_dns_duration_seconds", ("connect", "request"))
 
 
 def _grpc(sheet: _Sheet, seen: Seen) -> None:
     told, tls = seen.facts.grpc, seen.facts.tls
     reached = seen.address is not None
-    silent = EXCEEDED if seen.failure is Failure.TIMEOUT else UNAVAILABLE
-    status = told.status_code if told is not None else silent if reached else 0
+    status = told.status_code if told is not None else UNAVAILABLE if reached else 0
     sheet.put(seen, "probe_grpc_status_code", "The status of the call; 0 is OK.", status)
     sheet.put(seen, "probe_grpc_ssl", "Whether the call went over TLS.", tls is not None and "tls" in seen.phases)
     if reached:
@@ -166,7 +165,7 @@ def _grpc(sheet: _Sheet, seen: Seen) -> None:
     check = {"check": seen.duration_seconds - seen.lookup_seconds}
     _phases(sheet, replace(seen, phases=check), "probe_grpc_duration_seconds", check if reached else ())
     if tls is not None and "tls" in seen.phases:
-        _tls(sheet, seen, tls)
+        _tls(sheet, seen, tls, chain=False)
     else:
         sheet.put(seen, "probe_ssl_earliest_cert_expiry", _EARLIEST, 0)
 
@@ -196,11 +195,12 @@ _PROBERS = {"http": _http, "tcp": _tcp, "icmp": _icmp, "dns": _dns, "grpc": _grp
 _EARLIEST = "When the first of the certificates that the server sent expires, in seconds since the epoch."
 
 
-def _tls(sheet: _Sheet, seen: Seen, told: TlsFacts) -> None:
+def _tls(sheet: _Sheet, seen: Seen, told: TlsFacts, *, chain: bool = True) -> None:
     sheet.put(seen, "probe_ssl_earliest_cert_expiry", _EARLIEST, told.earliest_expiry)
     text = "When the last of the verified chains expires, in seconds since the epoch."
     last = _NO_CHAIN if told.chain_expiry is None else told.chain_expiry
-    sheet.put(seen, "probe_ssl_last_chain_expiry_timestamp_seconds", text, last)
+    if chain:
+        sheet.put(seen, "probe_ssl_last_chain_expiry_timestamp_seconds", text, last)
     labels = {
         "fingerprint_sha256": told.fingerprint_sha256,
         "subject": told.subject,
@@ -219,6 +219,12 @@ def _phases(sheet: _Sheet, seen: Seen, name: str, later: Iterable[str]) -> None:
     sheet.put(seen, name, text, seen.lookup_seconds, {"phase": "resolve"})
     for phase in later:
         sheet.put(seen, name, text, seen.phases.get(phase, 0.0), {"phase": phase})
+
+
+def _filled(seen: Seen, phase: str) -> Seen:
+    """With the rest of the time as a phase that was begun and did not end."""
+    rest = seen.duration_seconds - seen.lookup_seconds - sum(seen.phases.values())
+    return seen if phase in seen.phases else replace(seen, phases={**seen.phases, phase: max(0.0, rest)})
 
 
 def _of_address(address: str | None) -> tuple[int, int]:
