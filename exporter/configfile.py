@@ -111,12 +111,7 @@ def _module(name: str, raw: Any) -> Module:
     if not isinstance(prober, str) or prober not in PROBERS:
         raise _ModuleError((("prober",), f"must be one of {_listed(PROBERS)}"))
     found: list[tuple[Location, str]] = [
-        (
-            (key,),
-            f"unknown key{_guess(key, ['prober', 'timeout', prober])}; allowed here: prober, timeout, {prober}",
-        )
-        for key in raw
-        if key not in ("prober", "timeout", prober)
+        ((key,), _not_of_module(str(key), prober)) for key in raw if key not in ("prober", "timeout", prober)
     ]
     timeout = None
     if "timeout" in raw:
@@ -129,6 +124,13 @@ def _module(name: str, raw: Any) -> Module:
     kind, given = PROBERS[prober], raw.get(prober)
     settings = kind.module.model_validate({} if given is None else given)
     return Module(name, prober, settings, timeout, getattr(settings, "transport", kind.transport))
+
+
+def _not_of_module(key: str, prober: str) -> str:
+    allowed = ("prober", "timeout", prober)
+    if key in PROBERS:
+        return f"is the section of another prober: this module's is {prober}, and blackbox_exporter would ignore this"
+    return f"unknown key{_guess(key, allowed)}; allowed here: {', '.join(allowed)}"
 
 
 def _cross_check(document: Document, raw: Mapping[str, Any], modules: Mapping[str, Module]) -> list[Problem]:

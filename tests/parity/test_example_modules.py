@@ -61,6 +61,11 @@ def test_it_is_refused_by_name(name: str) -> None:
     assert not [secret for secret in SECRETS if secret in text]
 
 
+def test_a_section_that_would_be_ignored_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"modules\.m\.http: is the section of another prober: this module's is tcp"):
+        loads(with_modules({"m": {"prober": "tcp", "http": {}}}))
+
+
 def test_debian_takes_what_we_take(tmp_path: Path) -> None:
     """So that these are blackbox_exporter's modules, and not what we think they are."""
     program = shutil.which("prometheus-blackbox-exporter")
