@@ -35,7 +35,7 @@ def show_status(out: Console, status: Status) -> None:
     for target in status.targets:
         if target.dns_problem is not None:
             out.print(Text.assemble((f"target {target.name}: ", "bold red"), target.dns_problem))
-    show_reasons(out, [path for path in status.paths if path.verdict is not Verdict.OK])
+    show_reasons(out, [path for path in status.paths if path.verdict is not Verdict.OK or path.differs])
 
 
 def show_reasons(out: Console, paths: Iterable[PathStatus]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.config import Probing
 from exporter.configfile import ConfigError, load, loads
-from exporter.web import shown
+from exporter.shown import shown
 from exporter.yamlfile import MAX_BYTES
 from probes.table import NOT_YET, PROBERS
 
