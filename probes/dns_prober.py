@@ -28,7 +28,6 @@ from probes.pattern import group
 from probes.text import excerpt, identity_text
 
 _RECORDS_NOTED = 16  # of each section, in the transcript
-_DOT = ("dot",)  # ALPN (RFC 7858)
 
 
 class DnsProber:
@@ -95,7 +94,7 @@ class DnsProber:
 
     async def _by_stream(self, attempt: Attempt, module: DnsModule, asked: bytes) -> Answer:
         sock = await attempt.connect()
-        context = self._contexts.context(module.tls_config, _DOT) if module.dns_over_tls else None
+        context = self._contexts.context(module.tls_config) if module.dns_over_tls else None
         attempt.step = "TLS handshake" if context else "answer"
         if context is not None:
             flow.harden(sock)  # a handshake that fails is ended by asyncio: that, too, shall free the flow

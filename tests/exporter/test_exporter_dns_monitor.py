@@ -18,7 +18,8 @@ from exporter.feed import RouterFeed
 from exporter.monitor import Monitor
 from exporter.names import GONE_SECONDS
 from exporter.steering import Method
-from probes.model import Outcome, Request
+from probes.model import Flow, Outcome, Request
+from probes.scout import HopAnswer
 from routers.model import FibEntry, NextHop, OracleFlow, Query, Route, Session, SessionState, Snapshot
 from tests.exporter.test_exporter_monitor import NODES, FakeWorld, Router
 from tests.probes import nameserver
@@ -183,6 +184,16 @@ async def test_a_reload_that_names_other_resolvers_keeps_the_addresses(stage: St
     await monitor.close()
 
 
+async def test_a_reload_that_moves_a_resolver_is_followed_at_once(stage: Stage) -> None:
+    stage.second.records = {"A": [OTHER]}
+    monitor = await begun(stage)
+    text = FILE.format(first=stage.ports[1], second=stage.ports[0], keys="", module="http_2xx")
+    monitor.configure(loads(text))
+    await monitor.resolve()
+    assert monitor.expected.targets["www"].vips == (OTHER,)
+    await monitor.close()
+
+
 async def test_the_oracle_is_asked_of_datagrams_and_they_are_not_traced(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,4 +217,24 @@ async def test_the_oracle_is_asked_of_datagrams_and_they_are_not_traced(
     (job,) = monitor._jobs("www")
     assert monitor.endpoints.means(job).no_trace == "traces are of TCP flows"
     assert probed
+    await monitor.close()
+
+
+@pytest.mark.parametrize(("module", "traced"), [("http_2xx", True), ("dns_udp", False)])
+async def test_nothing_is_traced_in_the_name_of_datagrams(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, module: str, traced: bool
+) -> None:
+    segments: list[int] = []
+
+    async def segment(flow: Flow, hops: int, seconds: float) -> HopAnswer:
+        segments.append(flow.destination_port)
+        return await stage.world.scout.knock(flow, hops, seconds)
+
+    monkeypatch.setattr(stage.world.scout, "can_trace", lambda _family: True)
+    monkeypatch.setattr(stage.world.scout, "segment", segment)
+    text = FILE.format(first=stage.ports[0], second=stage.ports[1], keys="", module=module)
+    monitor = Monitor(loads("probing: {steering: trace}" + text), stage.world, "test")
+    await monitor.full_round()
+    assert segments, "experiments go on"
+    assert (80 in segments) is traced
     await monitor.close()

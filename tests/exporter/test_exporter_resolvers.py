@@ -247,7 +247,7 @@ def page(_: web.Request) -> web.StreamResponse:
 
 
 def elsewhere(_: web.Request) -> web.StreamResponse:
-    raise web.HTTPFound("https://192.0.2.1/")
+    raise web.HTTPFound("https://127.0.0.1:9/")
 
 
 def noise(_: web.Request) -> web.StreamResponse:
