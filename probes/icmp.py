@@ -44,7 +44,7 @@ _RESENT = 8  # links on a path, each narrower than the one before
 _INT = struct.Struct("=i")
 # <linux/in.h> and <linux/in6.h>; the socket module has no names for them.
 _IP_MTU_DISCOVER, _IP_RECVERR, _IP_RECVTTL, _PMTUDISC_DONT, _PMTUDISC_PROBE = 10, 11, 12, 0, 3
-_IPV6_MTU_DISCOVER, _IPV6_RECVERR, _IPV6_DONTFRAG = 23, 25, 62
+_IPV6_MTU_DISCOVER, _IPV6_RECVERR = 23, 25
 
 
 class IcmpModule(BaseModel):
@@ -152,7 +152,6 @@ def _prepare(sock: socket.socket, family: socket.AddressFamily, module: IcmpModu
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, module.ttl)
     if module.dont_fragment:
         sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
-        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_DONTFRAG, 1)
 
 
 @dataclass(slots=True)

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from probes import http2
@@ -22,6 +23,7 @@ from tests.probes.h2servers import (
     END_STREAM,
     HEADERS,
     PING,
+    PREFACE,
     PRIORITY,
     PUSH,
     RST_STREAM,
@@ -157,6 +159,34 @@ async def test_several_requests_one_after_another() -> None:
     assert outcome.success, outcome.detail
     assert [whole for _, whole in seen] == [True, False, True]
     assert [seen[0][0], seen[2][0]] == [3000, 15_000]
+
+
+async def test_the_server_hears_what_is_not_wanted() -> None:
+    heard, settings = bytearray(), bytearray()
+    ended = asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            heard.extend(data)
+        ended.set()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        start = await reader.readexactly(len(PREFACE) + 9)
+        settings.extend(await reader.readexactly(int.from_bytes(start[-9:-6], "big")))
+        writer.write(frame(SETTINGS) + head() + frame(DATA, 0, 1, b"x" * 1000))
+        await listen(reader, writer)
+
+    async def use(connection: Http2) -> None:
+        await connection.ask(ASKED, max_body_bytes=10)
+        await connection.close()
+
+    async with serving(handler) as port:
+        outcome = await run(port, use)
+        async with asyncio.timeout(10):
+            await ended.wait()
+    assert outcome.success, outcome.detail
+    assert dict(struct.iter_unpack(">HI", settings))[2] == 0  # ENABLE_PUSH: nothing is to be pushed
+    assert frame(RST_STREAM, 0, 1, struct.pack(">I", 8)) in heard  # CANCEL
 
 
 async def test_a_server_that_closes_in_good_order_still_answers() -> None:
@@ -308,7 +338,7 @@ _FRAMES = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_FRAMES, max_size=6), st.binary(max_size=30))
 def test_nothing_that_is_sent_escapes(frames: list[bytes], rest: bytes) -> None:
     async def once() -> Outcome:

@@ -240,6 +240,27 @@ async def ping_beside(probers: Probers, destination: str) -> Outcome:
     return await probers.probe("icmp", Request(Flow(destination, 0), "x", 0.5), IcmpModule())
 
 
+@pytest.mark.parametrize("raw", [False, True])
+def test_what_is_a_reply(raw: bool) -> None:
+    with socket.socket() as sock:
+        pinging = icmp._Pinging(sock, socket.AF_INET, "203.0.113.2", raw, may_fragment=True)
+        pinging.prepare(5)
+    header = b"\x45" + b"\0" * 19 if raw else b""
+    good = header + b"\0\0\0\0" + pinging.request[4:]
+    assert pinging._is_reply(good, ("203.0.113.2", 0))
+    assert not pinging._is_reply(good, ("203.0.113.3", 0))
+    assert not pinging._is_reply(header + pinging.request, ("203.0.113.2", 0))
+    for place in (0, 1, 6, 7, 8, 12):  # type, code, sequence, payload; the checksum is the kernel's to see to
+        wrong = bytearray(good)
+        wrong[len(header) + place] ^= 1
+        assert not pinging._is_reply(bytes(wrong), ("203.0.113.2", 0))
+    others = bytearray(good)
+    others[len(header) + 4] ^= 1  # the identifier, which is the kernel's on a ping socket
+    assert pinging._is_reply(bytes(others), ("203.0.113.2", 0)) != raw
+    for end in range(len(good)):
+        assert not pinging._is_reply(good[:end], ("203.0.113.2", 0))
+
+
 async def test_without_permission(probers: Probers, monkeypatch: pytest.MonkeyPatch) -> None:
     class Restricted(socket.socket):
         def __init__(self, family: int = -1, kind: int = -1, *rest: int) -> None:

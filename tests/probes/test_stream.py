@@ -11,7 +11,7 @@ import pytest
 
 from probes.attempt import Attempt
 from probes.model import Failure, Flow, Outcome, Request
-from probes.stream import IDLE_BYTES, Stream
+from probes.stream import HANDSHAKE_BYTES, IDLE_BYTES, Stream
 from probes.tls import Contexts
 from probes.tls_config import TlsConfig
 from tests.probes.issued import issue
@@ -110,17 +110,18 @@ async def test_more_than_fits_goes_out_whole(context: ssl.SSLContext) -> None:
     assert bytes(got) == sent
 
 
+async def _endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    del reader
+    while True:
+        writer.write(b"\x17\x03\x03\x00\x00" * 100)
+        await writer.drain()
+        await asyncio.sleep(0)
+
+
 async def test_records_without_content_end() -> None:
     """OpenSSL, as a server, sends no empty records: the session is one that finds nothing in whatever comes."""
 
-    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        del reader
-        while True:
-            writer.write(b"\x17\x03\x03\x00\x00" * 100)
-            await writer.drain()
-            await asyncio.sleep(0)
-
-    async with serving(endless) as port:
+    async with serving(_endless) as port:
         attempt = Attempt(Request(Flow("127.0.0.1", port), NAME, 20.0))
 
         async def exchange() -> None:
@@ -140,10 +141,28 @@ class _Hungry:
     def __init__(self, incoming: ssl.MemoryBIO) -> None:
         self._incoming = incoming
 
+    def do_handshake(self) -> None:
+        self.read(0)
+
     def read(self, limit: int) -> bytes:
         del limit
         self._incoming.read()
         raise ssl.SSLWantReadError
+
+
+async def test_a_handshake_without_end() -> None:
+    async with serving(_endless) as port:
+        attempt = Attempt(Request(Flow("127.0.0.1", port), NAME, 20.0))
+
+        async def exchange() -> None:
+            await attempt.connect()
+            stream = Stream(attempt)
+            await stream._handshake(_Hungry(stream._incoming))  # type: ignore[arg-type]
+
+        outcome = await attempt.run(exchange())
+        attempt.drop()
+    assert outcome.failure is Failure.TLS
+    assert outcome.detail == f"TLS handshake: more than {HANDSHAKE_BYTES} bytes"
 
 
 async def test_garbage_after_the_handshake(context: ssl.SSLContext) -> None:

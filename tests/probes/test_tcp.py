@@ -86,6 +86,28 @@ async def test_a_connection_is_enough(probers: Probers, source: Source) -> None:
     assert outcome.facts.exchange is None
 
 
+@pytest.mark.parametrize("over_tls", [False, True])
+async def test_a_good_connection_ends_in_good_order(probers: Probers, context: ssl.SSLContext, over_tls: bool) -> None:
+    ends: list[str] = []
+    ended = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        del writer
+        try:
+            ends.append(f"FIN after {await reader.read()!r}")
+        except ConnectionResetError:
+            ends.append("RST")
+        ended.set()
+
+    section: dict[str, Any] = {"tls": True, "tls_config": TRUSTED} if over_tls else {}
+    async with serving(handler, tls=context if over_tls else None) as port:
+        outcome = await probe(probers, port, {"send": "bye"}, **section)
+        async with asyncio.timeout(10):
+            await ended.wait()
+    assert outcome.success, outcome.detail
+    assert ends == ["FIN after b'bye\\n'"]
+
+
 async def test_refused(probers: Probers) -> None:
     assert (await probe(probers, closed_port())).failure is Failure.REFUSED
 
