@@ -137,6 +137,9 @@ def _node_row(node: NodeStatus, status: Status, verdicts: dict[tuple[str, str], 
 def _targets(targets: Iterable[TargetStatus]) -> str:
     rows = []
     for target in targets:
+        if not target.vips:
+            where = escape(f"{target.address}:{target.port}")
+            rows.append([f"<b>{escape(target.name)}</b>", where, _verdict(target.verdict.value), *["?"] * 5])
         for stage in target.stages:
             where = f"[{stage.vip}]" if ":" in stage.vip else stage.vip
             numbers = (stage.expected, stage.announced, stage.installed, stage.exercised, stage.ok)

@@ -104,6 +104,8 @@ def _nodes(nodes: Iterable[NodeStatus], now: float) -> Table:
 def _targets(targets: Iterable[TargetStatus]) -> Table:
     table = _table("target", "address", "verdict", "expected", "announced", "installed", "exercised", "ok")
     for target in targets:
+        if not target.vips:
+            table.add_row(target.name, f"{target.address}:{target.port}", _verdict(target.verdict), *["?"] * 5)
         for stage in target.stages:
             counts = [stage.expected, stage.announced, stage.installed, stage.exercised, stage.ok]
             shown = ["?" if count is None else str(count) for count in counts]

@@ -180,3 +180,22 @@ def test_metrics() -> None:
     silent = {family.name: dict(family.values) for family in families(status(Board("test"), judged(GOOD)))}
     assert silent["ecmp_target_dns_resolvers_disagree"] == {}
     assert silent["ecmp_target_dns_unexpected_addresses"] == {}
+
+
+def test_a_name_without_addresses_is_shown_too(capsys: pytest.CaptureFixture[str]) -> None:
+    whole = status(Board("test"), WRONG)
+    nameless = replace(
+        whole.targets[0],
+        vips=(),
+        stages=(),
+        paths=(),
+        address=HOST,
+        dns=judged(GONE, held=()),
+        verdict=Summary.UNREACHABLE,
+    )
+    found = replace(whole, targets=(nameless,))
+    show_status(Console(width=400), found)
+    out = capsys.readouterr().out
+    assert f"{HOST}:{nameless.port}" in out
+    assert "there is nothing to probe" in out
+    assert f"{HOST}:{nameless.port}" in render(found, "", ready=True)
