@@ -120,7 +120,10 @@ class Stream:
                 if received > HANDSHAKE_BYTES:
                     raise ProbeError(Failure.TLS, f"TLS handshake: more than {HANDSHAKE_BYTES} bytes") from None
             except ssl.SSLError as error:
-                self._attempt.facts = replace(self._attempt.facts, tls=tls.shown(error))
+                seen = tls.shown(error)
+                self._attempt.facts = replace(self._attempt.facts, tls=seen)
+                if seen is not None:
+                    self._attempt.note(tls.in_words(seen))
                 with suppress(OSError):
                     await self._flush()  # the alert that tells the server why
                 raise tls.tls_error(error) from error

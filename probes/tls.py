@@ -89,7 +89,9 @@ def facts(session: ssl.SSLObject) -> TlsFacts | None:
         leaf = _parsed(sent[0])
         verified = _chain(session, "get_verified_chain") if _is_verified(session) else ()
         cipher = session.cipher()
-        version = session.version() or ""
+        version = session.version() or ""  # until the handshake is done, only the cipher tells, and only of 1.3
+        if not version and cipher is not None and cipher[1] == "TLSv1.3":
+            version = cipher[1]
         return TlsFacts(
             version=_AS_BLACKBOX.get(version, version),
             cipher="" if cipher is None else cipher[0],

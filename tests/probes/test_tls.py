@@ -207,6 +207,8 @@ async def test_a_refused_certificate_is_shown_with_its_expiry(
     assert facts.earliest_expiry == leaf.expiry
     assert facts.subject == f"CN={NAME}"
     assert facts.chain_expiry is None
+    assert facts.version == "TLS 1.3"
+    assert any(f"certificate of CN={NAME}" in line for line in outcome.transcript)
     assert list(outcome.phases) == ["connect"]
 
 
