@@ -141,6 +141,13 @@ CASES = [
     Case("EcmpTargetUnreachable", "EcmpPathBlackhole", TARGET, {**PATH, "target": "ssh"}, inhibited=False),
     Case("EcmpTargetUnreachable", "EcmpNeighborMissing", {**TARGET, **NODE}, {**ROUTER, **NODE}, inhibited=False),
     Case("EcmpTargetUnreachable", "EcmpTargetNameUnresolved", TARGET, TARGET, inhibited=False),
+    # what answers show may be why a target fails, and is told beside it
+    *(
+        Case("EcmpTargetUnreachable", name, {**TARGET, **NODE}, TARGET, inhibited=False)
+        for name in ("EcmpCertificateExpiring", "EcmpDnsMismatch", "EcmpBackendDiffers")
+    ),
+    Case("EcmpCertificateExpiring", "EcmpTargetUnreachable", TARGET, TARGET, inhibited=False, severity="critical"),
+    Case("EcmpTargetNameUnresolved", "EcmpDnsMismatch", TARGET, TARGET, inhibited=False),
     Case("EcmpNodeInhibitor", "EcmpNodeUnreachable", NODE, NODE),
     Case("EcmpNodeInhibitor", "EcmpNodeUnreachable", NODE, {"node": "n1"}, inhibited=False),
     Case("EcmpVipUnreachable", "EcmpPathBlackhole", VIP, PATH),
@@ -156,6 +163,8 @@ CASES = [
             ("EcmpNodeDown", NODE),
             ("EcmpRouterDown", ROUTER),
             ("EcmpRouterSnapshotStale", {**ROUTER, **INSTANCE}),
+            ("EcmpBackendDiffers", TARGET),
+            ("EcmpCertificateExpiring", TARGET),
         )
     ),
     Case("EcmpProberIsolated", "EcmpExporterDown", INSTANCE, OTHER, inhibited=False, severity="critical"),
@@ -198,6 +207,7 @@ CASES = [
     Case("EcmpExporterDown", "EcmpBgpSessionDown", INSTANCE, {**ROUTER, **NODE}, severity="critical"),
     Case("EcmpExporterDown", "EcmpBgpSessionDown", INSTANCE, {**ROUTER, **NODE}, inhibited=False, severity="warning"),
     Case("EcmpExporterDown", "EcmpTargetUnreachable", INSTANCE, TARGET, inhibited=False, severity="critical"),
+    Case("EcmpExporterDown", "EcmpDnsMismatch", INSTANCE, TARGET, severity="critical"),
 ]
 
 
