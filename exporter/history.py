@@ -81,6 +81,14 @@ class Shelf:
             del self._by_target[target]
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Both shelves at one time, the newest first."""
+
+    results: tuple[Record, ...]
+    failures: tuple[Record, ...]
+
+
 class History:
     """What the last probes came to. A record that is on both shelves is kept once."""
 
@@ -97,16 +105,20 @@ class History:
         if not outcome.success:
             self.failures.add(record)
 
+    def kept(self) -> Kept:
+        """All that is kept now; probes go on, and this does not change."""
+        return Kept(tuple(self.results.newest_first()), tuple(self.failures.newest_first()))
+
     def get(self, number: int) -> Record | None:
         """The record of a number, while one of the shelves keeps it."""
         return self.results.get(number) or self.failures.get(number)
 
 
-def to_json(history: History) -> dict[str, Any]:
-    """The document of /api/v1/history, the newest first, without transcripts; no key is ever missing."""
+def to_json(kept: Kept) -> dict[str, Any]:
+    """The document of /api/v1/history, without transcripts; no key is ever missing."""
     return {
-        "results": [_summary(record) for record in history.results.newest_first()],
-        "failures": [_summary(record) for record in history.failures.newest_first()],
+        "results": [_summary(record) for record in kept.results],
+        "failures": [_summary(record) for record in kept.failures],
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from html import escape
 
 from exporter.durations import format_duration, timestamp
-from exporter.history import History, Record
+from exporter.history import Kept, Record
 from exporter.page import document, table
 
 GONE = "no probe of this number is kept any more"
@@ -14,12 +14,11 @@ GONE = "no probe of this number is kept any more"
 _COLUMNS = ["", "at", "target", "module", "router", "node", "VIP", "from port", "took", "result", "why"]
 
 
-def render(history: History, prefix: str) -> str:
-    """Both lists, the newest first; `prefix` stands before the links to the exporter's own paths."""
-    failures, results = history.failures.newest_first(), history.results.newest_first()
+def render(kept: Kept, prefix: str) -> str:
+    """Both lists; `prefix` stands before the links to the exporter's own paths."""
     body = (
-        f"<h2>The last failures ({len(failures)})</h2>{_list(failures, prefix)}"
-        f"<h2>The last results ({len(results)})</h2>{_list(results, prefix)}"
+        f"<h2>The last failures ({len(kept.failures)})</h2>{_list(kept.failures, prefix)}"
+        f"<h2>The last results ({len(kept.results)})</h2>{_list(kept.results, prefix)}"
     )
     return document("probes", "The last probes", body, _links(prefix, "/", "/api/v1/history"))
 

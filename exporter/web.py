@@ -117,7 +117,8 @@ class _Handlers:
         """All that is kept, or with `?id=` one record and its transcript."""
         kept = self._state.monitor.history
         if "id" not in request.query:
-            text = await asyncio.to_thread(lambda: json.dumps(history.to_json(kept)))
+            now = kept.kept()
+            text = await asyncio.to_thread(lambda: json.dumps(history.to_json(now)))
             return web.Response(text=text, content_type="application/json")
         record = kept.get(_number(request.query["id"]))
         if record is None:
@@ -127,7 +128,7 @@ class _Handlers:
     async def history_page(self, request: web.Request) -> web.Response:
         kept, prefix = self._state.monitor.history, self._state.link_prefix
         if "id" not in request.query:
-            text = await asyncio.to_thread(history_page.render, kept, prefix)
+            text = await asyncio.to_thread(history_page.render, kept.kept(), prefix)
             return web.Response(text=text, content_type="text/html")
         record = kept.get(_number(request.query["id"]))
         text = history_page.render_record(record, prefix)

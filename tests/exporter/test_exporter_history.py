@@ -70,11 +70,20 @@ def test_a_record_that_is_too_large_alone_is_kept() -> None:
     assert [record.outcome for record in shelf.newest_first()] == [GOOD]
 
 
+def test_what_is_rendered_does_not_change_meanwhile() -> None:
+    history = History()
+    add(history, BAD)
+    kept = history.kept()
+    before = render(kept, "")
+    add(history, BAD)
+    assert render(kept, "") == before != render(history.kept(), "")
+
+
 def test_pages() -> None:
     history = History()
     add(history, GOOD)
     add(history, BAD)
-    page = Document(render(history, "/ecmp"))
+    page = Document(render(history.kept(), "/ecmp"))
     assert "The last failures (1)" in page.text
     assert "The last results (2)" in page.text
     assert "TCP handshake: no end within 3 s" in page.text
@@ -93,7 +102,7 @@ def test_hostile_text_is_text() -> None:
     calm = History()
     add(calm, BAD)
     for hostile, harmless in (
-        (render(history, ""), render(calm, "")),
+        (render(history.kept(), ""), render(calm.kept(), "")),
         (render_record(history.get(1), ""), render_record(calm.get(1), "")),
     ):
         page = Document(hostile)

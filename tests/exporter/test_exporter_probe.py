@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, Request
 
 from exporter import adhoc
+from exporter.cli import _parser
 from exporter.configfile import loads
 from exporter.metrics import Reloads
 from exporter.monitor import Monitor
@@ -195,3 +196,15 @@ async def test_every_path_of_a_target() -> None:
 async def test_nothing_is_probed_by_asking_for_the_head() -> None:
     async with serving_probes() as (client, _, _):
         assert (await client.head("/probe", params={"target": "web"})).status == 405
+
+
+def test_flags() -> None:
+    closed, opened = (_parser().parse_args(["serve", *flags]) for flags in ([], ["--web.enable-adhoc-probes"]))
+    assert (closed.adhoc_probes, closed.timeout_offset, opened.adhoc_probes) == (False, 0.5, True)
+    assert _parser().parse_args(["serve", "--timeout-offset=1.5"]).timeout_offset == 1.5
+
+
+@pytest.mark.parametrize("value", ["-1", "nan", "61", "1s"])
+def test_what_is_no_offset(value: str) -> None:
+    with pytest.raises(SystemExit):
+        _parser().parse_args(["serve", f"--timeout-offset={value}"])
