@@ -190,6 +190,9 @@ async def test_every_path_of_a_target() -> None:
         text = await ask(client, target="web", paths="all")
         assert 'probe_success{next_hop="",node="n1",router="edge",vip="127.0.0.1"} 1.0' in text
         assert 'phase="connect",router="edge",vip="127.0.0.1"' in text
+        (kept,) = monitor.history.results.newest_first()
+        assert (kept.target, kept.module, kept.router, kept.node) == ("web", "http_2xx", "edge", "n1")
+        assert any("connected from" in line for line in kept.outcome.transcript)
         assert "last rounds" in await ask(client, target="web", paths="all", debug="true")
 
 
