@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from exporter.config import PLATFORMS_LATER, SYSTEM_RESOLVER, Config, Module, is_address
 from exporter.durations import parse_duration
 from exporter.yamlfile import MAX_BYTES, Document, Location, Problem, parse, place_of
-from probes.table import NOT_YET, PROBERS
+from probes.table import PROBERS
 from routers.model import canonical
 from routers.platforms import PLATFORMS
 
@@ -106,8 +106,6 @@ def _module(name: str, raw: Any) -> Module:
     if not isinstance(raw, dict):
         raise _ModuleError(((), "must be a mapping with prober"))
     prober = raw.get("prober")
-    if isinstance(prober, str) and prober in NOT_YET:
-        raise _ModuleError((("prober",), f"{prober} is known to blackbox_exporter, but not supported yet"))
     if not isinstance(prober, str) or prober not in PROBERS:
         raise _ModuleError((("prober",), f"must be one of {_listed(PROBERS)}"))
     found: list[tuple[Location, str]] = [

@@ -39,12 +39,12 @@ class Decoder:
 
     def end(self) -> None:
         """The body has ended."""
-        whole = {
-            "br": lambda: self._brotli_state is not None and self._brotli_state.is_finished(),
+        whole: Mapping[str, Callable[[], bool]] = {
+            "br": lambda: self._brotli_state is not None and bool(self._brotli_state.is_finished()),
             "deflate": lambda: self._zlib is not None and self._zlib.eof,
             "gzip": lambda: self._zlib is not None and self._zlib.eof,
-        }.get(self._name, lambda: True)
-        if not whole():
+        }
+        if not whole.get(self._name, lambda: True)():
             raise ProbeError(Failure.EXPECTATION, f"body is no whole {self._name} stream")
 
     @staticmethod

@@ -51,8 +51,6 @@ PROBERS: Mapping[str, type[Prober]] = MappingProxyType(
     }
 )
 
-NOT_YET: frozenset[str] = frozenset()  # of blackbox_exporter's probers: none is missing
-
 
 class Probers:
     """All probers, opened and closed together; `version` goes into what they send."""

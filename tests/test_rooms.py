@@ -52,7 +52,9 @@ _PURE_ROOMS = {
         "ssh_banner",
         "ssh_hostkey",
         "ssh_module",
+        "tcp_module",
         "text",
+        "tls_config",
     ),
     "exporter": (
         "backends",

@@ -12,7 +12,7 @@ from exporter.config import Probing
 from exporter.configfile import ConfigError, load, loads
 from exporter.shown import shown
 from exporter.yamlfile import MAX_BYTES
-from probes.table import NOT_YET, PROBERS
+from probes.table import PROBERS
 
 DESIGN = """\
 probing:
@@ -185,12 +185,6 @@ def test_bad_files(text: str, expected: list[str]) -> None:
     assert [error.replace("Input should be", "must be") for error in errors(text)] == [
         one.replace("Input should be", "must be") for one in expected
     ]
-
-
-@pytest.mark.parametrize("prober", sorted(NOT_YET))
-def test_probers_that_are_not_built_yet(prober: str) -> None:
-    text = f"modules: {{m: {{prober: {prober}}}}}\n" + target("module: m")
-    assert errors(text) == [f"line 1: modules.m.prober: {prober} is known to blackbox_exporter, but not supported yet"]
 
 
 @pytest.mark.parametrize("platform", ["edgeos", "vyos", "eos", "junos"])
