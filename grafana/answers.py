@@ -34,7 +34,7 @@ def overview() -> list[Panel]:
                 no_value=_NO_TLS,
                 decimals=0,
             ),
-            [Query(f"min({_days_left()})")],
+            [Query(f"floor(min({_days_left()}))")],
         ),
         stat_panel(
             Look(
@@ -81,7 +81,7 @@ def now(about: str) -> list[Panel]:
                 no_value=_NO_TLS,
                 decimals=0,
             ),
-            [Query(f"min({_days_left(about)})", "left")],
+            [Query(f"floor(min({_days_left(about)}))", "left")],
         ),
         stat_panel(
             Look(

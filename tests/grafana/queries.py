@@ -31,6 +31,7 @@ NEEDS_FAULT: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
 )
 _NO_NAME: Final = "the lab's targets are addresses, and it has no name server"
 _NO_TLS: Final = "the lab's servers speak no TLS"
+_NOT_SSH: Final = "$target is not an SSH server, and without TLS nothing else of it is compared"
 # Panels that the rehearsal network never has anything for, and why.
 NOT_IN_LAB: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
     {
@@ -43,6 +44,14 @@ NOT_IN_LAB: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
         ("ecmp-overview", "Certificates that expire first"): _NO_TLS,
         ("ecmp-target", "Certificate: days left"): _NO_TLS,
         ("ecmp-target", "TLS sessions"): _NO_TLS,
+        ("ecmp-target", "What the last answers show"): "two of its columns are about TLS and about servers to compare",
+        (
+            "ecmp-overview",
+            "Targets with unlike servers",
+        ): "its SSH servers are single, and nothing else can be compared",
+        ("ecmp-target", "Unlike servers"): _NOT_SSH,
+        ("ecmp-target", "Unlike servers over time"): _NOT_SSH,
+        ("ecmp-target", "SSH servers"): _NOT_SSH,
     }
 )
 _VARIABLE: Final = re.compile(r"\$([A-Za-z_]\w*)|\$\{(\w+)(?::\w+)?\}")
