@@ -163,7 +163,8 @@ def _expire_first() -> Panel:
         Column("Value #A", "Days left", "short", steps=DAYS, width=100),
         Column("Value #B", "Expires", "dateTimeFromNow"),
     ]
-    earliest = f"bottomk(20, min by (target, node, vip) ({select(_EXPIRY)}))"
+    by_next_hop = f"min by (target, node, next_hop, vip) ({select(_EXPIRY)})"
+    earliest = f"bottomk(20, min by (target, node, vip) ({named(by_next_hop)}))"
     queries = [Query(f"floor(({earliest} - time()) / 86400)"), Query(f"{earliest} * 1000")]
     return table_panel(look, columns, queries, sort="Days left")
 

@@ -98,7 +98,7 @@ def test_each_description_tells_the_labels_of_its_evidence(rule: Rule) -> None:
     labels = expressions.labels_of(rule.expression, {**expressions.recorded_metrics()})
     told = set(re.findall(r"\$labels\.(\w+)", text)) | set(re.findall(r"\$sample\.Labels\.(\w+)", text))
     assert labels - expressions.TARGET_LABELS <= told
-    assert told <= labels | expressions.TARGET_LABELS | {"verdict", "router", "node", "vip", "resolver"}
+    assert told <= labels | expressions.TARGET_LABELS | {"verdict", "router", "node", "next_hop", "vip", "resolver"}
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: f"{rule.alert}-{rule.labels.get('severity')}")
