@@ -10,6 +10,7 @@ LAB := bird:bird2 birdc:bird2 nft:nftables ip:iproute2 sshd:openssh-server ssh:o
        nsenter:util-linux unshare:util-linux
 FRR := $(shell [ "$$(id -u)" -ne 0 ] || echo bgpd:frr vtysh:frr)
 WATCH := prometheus:prometheus promtool:prometheus prometheus-alertmanager:prometheus-alertmanager amtool:prometheus-alertmanager
+PEERS := nginx:nginx-light prometheus-blackbox-exporter:prometheus-blackbox-exporter
 IMAGE := $(shell [ "$$(id -u)" -ne 0 ] || echo buildah:buildah debootstrap:debootstrap crun:crun)
 
 .PHONY: help

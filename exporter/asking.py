@@ -37,6 +37,7 @@ class Subject:
     has_oracle: bool
     addresses: int  # that flows start from
     wanted: str  # the steering that the configuration asks for
+    traceable: bool = True  # its flows are of TCP: a router that hashes the protocol, too, puts others elsewhere
 
     @property
     def vip(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from exporter.conclude import Exercise, Standpoint, Surroundings, conclude
+from exporter.dns_status import DnsStatus
 from exporter.evidence import RouterView
 from exporter.expected import Expected, Target
 from exporter.feed import RouterFeed
@@ -147,13 +148,13 @@ class Board:
         target: Target,
         standpoints: Sequence[Standpoint],
         now: float,
-        dns_success: bool | None,
+        dns: DnsStatus | None,
     ) -> None:
         """Conclude on one target and note what changed."""
         self._note_working(target, standpoints)
         before = self._targets.get(target.name)
         around = Surroundings(self.direct, self._working, self._lost, self._checked_at)
-        status = conclude(expected, target, standpoints, around, now, before, dns_success)
+        status = conclude(expected, target, standpoints, around, now, before, dns)
         self._targets[target.name] = status
         self._note_events(before, status, now)
 
@@ -211,6 +212,9 @@ class Board:
             self._working[node] = others | {target.name} if node in good else others
 
     def _note_events(self, before: TargetStatus | None, after: TargetStatus, now: float) -> None:
+        was_wrong = before.dns.wrong if before is not None and before.dns is not None else frozenset()
+        if was_wrong != (after.dns.wrong if after.dns is not None else frozenset()):
+            self.events.append(_dns_event(before, after, now))
         old = {path.key: path.verdict for path in before.paths} if before is not None else {}
         for path in after.paths:
             was = old.get(path.key)
@@ -256,6 +260,20 @@ class Board:
                 last_reachable=reached.get(name),
             )
         return tuple(self._nodes[name] for name in expected.nodes)
+
+
+def _dns_event(before: TargetStatus | None, after: TargetStatus, now: float) -> Event:
+    return Event(
+        at=now,
+        target=after.name,
+        vip=None,
+        router=None,
+        node=None,
+        next_hop=None,
+        before=None if before is None else before.verdict,
+        after=after.verdict,
+        reason=after.dns_problem or f"nothing is wrong with the look-ups of {after.address} any more",
+    )
 
 
 def _router(

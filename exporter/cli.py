@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 DEFAULT_CONFIG = "ecmp-exporter.yml"
 DEFAULT_LISTEN = ":10179"
 _LEARNING_SECONDS = 5.0  # after the round, so that there is a sample of how flows are spread
+_LONGEST_OFFSET = 60.0  # seconds
 _COMMANDS = ("serve", "check", "explain", "paths", "routers", "lab", "demo")
 
 
@@ -133,7 +134,29 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--web.route-prefix", dest="route_prefix", default="", metavar="PATH")
     parser.add_argument("--web.external-url", dest="external_url", default="", metavar="URL")
+    parser.add_argument(
+        "--web.enable-adhoc-probes",
+        dest="adhoc_probes",
+        action="store_true",
+        help="/probe takes any target, as blackbox_exporter does; without it only configured ones, by name",
+    )
+    parser.add_argument(
+        "--timeout-offset",
+        dest="timeout_offset",
+        type=_seconds,
+        default=0.5,
+        metavar="SECONDS",
+        help="how long before Prometheus' scrape timeout /probe answers (default 0.5)",
+    )
     parser.set_defaults(run=_serve)
+
+
+def _seconds(text: str) -> float:
+    """Of a flag; argparse turns a ValueError into a message."""
+    value = float(text)
+    if not 0 <= value <= _LONGEST_OFFSET:
+        raise ValueError(text)
+    return value
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -150,6 +173,8 @@ def _serve(options: argparse.Namespace) -> int:
             route_prefix=options.route_prefix,
             external_url=options.external_url,
             give_up_rights=options.give_up_rights,
+            adhoc_probes=options.adhoc_probes,
+            timeout_offset=options.timeout_offset,
         )
     )
 

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from exporter import reasons
+from exporter import backends, reasons
+from exporter.dns_status import DnsStatus
 from exporter.evidence import Evidence, RouterView, VipEvidence, of_vip
 from exporter.expected import Expected, Target
 from exporter.status import PathStatus, Tally, TargetStatus, VipStatus, relevant
-from exporter.verdicts import PathFacts, PathResult, Sweep, Verdict, judge, summarize
+from exporter.verdicts import PathFacts, PathResult, Summary, Sweep, Verdict, judge, summarize
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,12 @@ def conclude(
     around: Surroundings,
     now: float,
     before: TargetStatus | None = None,
-    dns_success: bool | None = None,
+    dns: DnsStatus | None = None,
 ) -> TargetStatus:
-    """Judge every path of a target; `before` is its last status, from which unchanged verdicts keep their time."""
+    """Judge every path of a target; `before` is its last status, from which unchanged verdicts keep their time.
+
+    A name with which something is wrong is no target that is ok, though every address that is known of it works.
+    """
     since = {path.key: path for path in before.paths} if before is not None else {}
     paths: list[PathStatus] = []
     stages: list[VipStatus] = []
@@ -74,15 +78,19 @@ def conclude(
         ]
         paths += own
         stages += [_stages(standpoint, target, vip, evidence, own) for vip, evidence in seen.items()]
+    paths = backends.compared(paths, target.identity)
+    verdict = summarize(path.verdict for path in relevant(paths))
+    if dns is not None and dns.problem is not None and verdict is Summary.OK:
+        verdict = Summary.DEGRADED
     return TargetStatus(
         name=target.name,
         address=target.address,
         port=target.port,
         vips=target.vips,
-        verdict=summarize(path.verdict for path in relevant(paths)),
+        verdict=verdict,
         paths=tuple(paths),
         stages=tuple(stages),
-        dns_success=dns_success,
+        dns=dns,
     )
 
 

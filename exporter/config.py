@@ -6,15 +6,19 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from exporter.durations import format_duration, parse_duration
 from probes.pattern import expression
 from probes.ssh_hostkey import ALGORITHMS
+from probes.tls_config import TlsConfig
 
+SYSTEM_RESOLVER = "system"  # the resolvers of resolv.conf
 LOWEST_PORT = 1024
 HIGHEST_PORT = 65535
+_DNS_PORTS = {"udp": 53, "tcp": 53, "tls": 853}
 _NAME = r"^[A-Za-z0-9_.:/-]{1,63}$"
 _HOST = re.compile(r"(?=.{1,253}\.?$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_-]{1,63}\.?")
 
@@ -34,6 +38,15 @@ PLATFORMS_LATER = frozenset(
         "junos",
     }
 )
+
+
+def is_address(host: str) -> bool:
+    """Whether a target's address is an IP address, so that there is nothing to look up."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 class Section(BaseModel):
@@ -72,6 +85,15 @@ def _host(value: object) -> str:
     return value
 
 
+def _network(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be an IP address or a prefix like 192.0.2.0/24")  # noqa: TRY004
+    try:
+        return str(ipaddress.ip_network(value)) if "/" in value else str(ipaddress.ip_address(value))
+    except ValueError as error:
+        raise ValueError(f"{value!r} is neither an IP address nor a prefix: {error}") from None
+
+
 def _ports(value: object) -> range:
     match = re.fullmatch(r"(\d{1,5})-(\d{1,5})", value) if isinstance(value, str) else None
     if match is None:
@@ -89,9 +111,29 @@ def _host_key(value: object) -> object:
     return value
 
 
+def _socket_address(text: str, port: int) -> tuple[str, int]:
+    """Address and port of `192.0.2.1`, `192.0.2.1:53`, `2001:db8::1` or `[2001:db8::1]:53`. Raises ValueError."""
+    match = re.fullmatch(r"\[([^\]]+)\](?::(\d{1,5}))?|([^:]+):(\d{1,5})", text)
+    host, given = (text, None) if match is None else (match[1] or match[3], match[2] or match[4])
+    try:
+        address = str(ipaddress.ip_address(host))
+    except ValueError:
+        raise ValueError(f"{text!r} is no IP address, with :port if need be, and no https URL") from None
+    if given is not None and not 1 <= int(given) <= HIGHEST_PORT:
+        raise ValueError(f"{text!r}: ports run from 1 to {HIGHEST_PORT}")
+    return address, port if given is None else int(given)
+
+
+def _check_url(text: str) -> None:
+    parts = urlsplit(text)
+    if parts.scheme != "https" or not parts.hostname or parts.username is not None or not text.isprintable():
+        raise ValueError(f"{text!r} must be a URL like https://dns.example.org/dns-query, without a user")
+
+
 Duration = Annotated[float, BeforeValidator(_duration), PlainSerializer(format_duration)]
 Address = Annotated[str, BeforeValidator(_address)]
 Host = Annotated[str, BeforeValidator(_host)]
+Network = Annotated[str, BeforeValidator(_network)]
 PortRange = Annotated[range, BeforeValidator(_ports), PlainSerializer(lambda ports: f"{ports[0]}-{ports[-1]}")]
 Port = Annotated[int, Field(ge=1, le=HIGHEST_PORT)]
 Name = Annotated[str, Field(pattern=_NAME)]
@@ -115,6 +157,46 @@ class Ssh(Section):
     client_keys: tuple[str, ...] = Field(default=(), strict=False)
     known_hosts: str = Field(default="~/.ssh/known_hosts", min_length=1)
     password_file: str | None = None
+
+
+class Resolver(Section):
+    """Someone to ask for the addresses of names: `address` is an IP address, with a port if need be, or the URL of a
+    resolver over HTTPS.
+    """
+
+    name: Name
+    address: str
+    transport: Literal["udp", "tcp", "tls", "https"] | None = None
+    tls_config: TlsConfig | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.name == SYSTEM_RESOLVER:
+            raise ValueError(f"the name {SYSTEM_RESOLVER} means the resolvers of this system (resolv.conf)")
+        is_url = "://" in self.address
+        if is_url != (self.protocol == "https"):
+            raise ValueError("transport https needs the URL of a resolver as its address, and no other one does")
+        if is_url:
+            _check_url(self.address)
+        else:
+            _socket_address(self.address, 0)
+        if self.tls_config is not None and self.protocol not in ("tls", "https"):
+            raise ValueError(f"tls_config is of no use over {self.protocol}")
+        return self
+
+    @property
+    def protocol(self) -> str:
+        """The transport, where it is not told the usual one of such an address."""
+        return self.transport or ("https" if "://" in self.address else "udp")
+
+    @property
+    def host(self) -> str:
+        """The IP address to be asked, unless that is a URL's matter."""
+        return _socket_address(self.address, 0)[0]
+
+    @property
+    def port(self) -> int:
+        return _socket_address(self.address, _DNS_PORTS.get(self.protocol, 0))[1]
 
 
 class Exec(Section):
@@ -192,16 +274,21 @@ class Target(Section):
     module: str
     nodes: tuple[str, ...] | None = Field(default=None, strict=False)
     identity: IdentityRule | None = None
+    resolvers: tuple[str, ...] = Field(default=(), strict=False)
+    expected_addresses: tuple[Network, ...] = Field(default=(), strict=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """How to probe: the prober's name, its own validated settings, and a timeout in seconds, if it has one."""
+    """How to probe: the prober's name, its own validated settings, a timeout in seconds, if it has one, and what its
+    flows are made of: tcp, udp or icmp.
+    """
 
     name: str
     prober: str
     settings: BaseModel
     timeout: float | None = None
+    transport: str = "tcp"
 
 
 class Config(Section):
@@ -211,6 +298,7 @@ class Config(Section):
 
     probing: Probing = Probing()
     modules: dict[str, Module] = Field(default_factory=dict)
+    resolvers: tuple[Resolver, ...] = Field(default=(), strict=False)
     routers: tuple[Router, ...] = Field(strict=False)
     nodes: tuple[Node, ...] = Field(strict=False)
     targets: tuple[Target, ...] = Field(strict=False)

@@ -12,10 +12,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from exporter.config import PLATFORMS_LATER, Config, Module
+from exporter.config import PLATFORMS_LATER, SYSTEM_RESOLVER, Config, Module, is_address
 from exporter.durations import parse_duration
 from exporter.yamlfile import MAX_BYTES, Document, Location, Problem, parse, place_of
-from probes.table import NOT_YET, PROBERS
+from probes.table import PROBERS
 from routers.model import canonical
 from routers.platforms import PLATFORMS
 
@@ -106,17 +106,10 @@ def _module(name: str, raw: Any) -> Module:
     if not isinstance(raw, dict):
         raise _ModuleError(((), "must be a mapping with prober"))
     prober = raw.get("prober")
-    if isinstance(prober, str) and prober in NOT_YET:
-        raise _ModuleError((("prober",), f"{prober} is known to blackbox_exporter, but not supported yet"))
     if not isinstance(prober, str) or prober not in PROBERS:
         raise _ModuleError((("prober",), f"must be one of {_listed(PROBERS)}"))
     found: list[tuple[Location, str]] = [
-        (
-            (key,),
-            f"unknown key{_guess(key, ['prober', 'timeout', prober])}; allowed here: prober, timeout, {prober}",
-        )
-        for key in raw
-        if key not in ("prober", "timeout", prober)
+        ((key,), _not_of_module(str(key), prober)) for key in raw if key not in ("prober", "timeout", prober)
     ]
     timeout = None
     if "timeout" in raw:
@@ -126,19 +119,28 @@ def _module(name: str, raw: Any) -> Module:
             found.append((("timeout",), "write a duration with its unit, like 5s"))
     if found:
         raise _ModuleError(*found)
-    settings = raw.get(prober)
-    return Module(name, prober, PROBERS[prober].module.model_validate({} if settings is None else settings), timeout)
+    kind, given = PROBERS[prober], raw.get(prober)
+    settings = kind.module.model_validate({} if given is None else given)
+    return Module(name, prober, settings, timeout, getattr(settings, "transport", kind.transport))
+
+
+def _not_of_module(key: str, prober: str) -> str:
+    allowed = ("prober", "timeout", prober)
+    if key in PROBERS:
+        return f"is the section of another prober: this module's is {prober}, and blackbox_exporter would ignore this"
+    return f"unknown key{_guess(key, allowed)}; allowed here: {', '.join(allowed)}"
 
 
 def _cross_check(document: Document, raw: Mapping[str, Any], modules: Mapping[str, Module]) -> list[Problem]:
     """What no section can see alone: names that are used twice, or used and not defined."""
     problems: list[Problem] = []
-    for section in ("routers", "nodes", "targets"):
-        if raw.get(section) == []:
+    for section in ("routers", "nodes", "targets", "resolvers"):
+        if raw.get(section) == [] and section != "resolvers":
             problems.append(_problem(document, (section,), "is empty; name at least one"))
         problems += _repeated(document, section, _entries(raw, section), "name")
     problems += _repeated_addresses(document, _entries(raw, "nodes"))
     node_names = [str(node.get("name")) for _, node in _entries(raw, "nodes")]
+    resolver_names = [str(resolver.get("name")) for _, resolver in _entries(raw, "resolvers")]
     declared = document.value.get("modules")
     module_names = {*modules, *(declared if isinstance(declared, dict) else ())}
     for index, target in _entries(raw, "targets"):
@@ -149,6 +151,7 @@ def _cross_check(document: Document, raw: Mapping[str, Any], modules: Mapping[st
             problems.append(_problem(document, (*place, "module"), message))
         problems += _node_references(document, place, target, node_names)
         problems += _identity_fits(document, place, target, modules)
+        problems += _resolvable(document, place, target, [SYSTEM_RESOLVER, *resolver_names])
         if _steering(raw) == "identity" and target.get("identity") is None:
             problems.append(_problem(document, place, "steering is identity, so every target needs an identity"))
     for index, router in _entries(raw, "routers"):
@@ -211,6 +214,26 @@ def _identity_fits(
         if isinstance(value, str) and not _FINGERPRINT.fullmatch(value):
             message = "is no fingerprint as ssh-keygen -lf prints it: SHA256: and 43 letters, digits and + /"
             problems.append(_problem(document, (*place, "identity", "map", value), message))
+    return problems
+
+
+def _resolvable(
+    document: Document, place: Location, target: Mapping[str, Any], resolver_names: list[str]
+) -> list[Problem]:
+    """What is said of a target's look-ups must be of a name, and of resolvers that there are."""
+    problems = [
+        _problem(document, (*place, key), "is for targets that are given by a DNS name")
+        for key in ("resolvers", "expected_addresses")
+        if target.get(key) and is_address(str(target.get("address")))
+    ]
+    several = target.get("resolvers")
+    named = several if isinstance(several, list) else []
+    for position, name in enumerate(named):
+        if isinstance(name, str) and name not in resolver_names:
+            message = f"no resolver {name!r}{_guess(name, resolver_names)}; there are {_listed(resolver_names)}"
+            problems.append(_problem(document, (*place, "resolvers", position), message))
+        elif name in named[:position]:
+            problems.append(_problem(document, (*place, "resolvers", position), f"{name!r} is there already"))
     return problems
 
 

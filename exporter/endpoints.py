@@ -109,7 +109,8 @@ class Endpoints:
         )
         trust.checkable = self.survey.may_compare(router, family) or identifiable
         basis = _basis(job.evidence)
-        no_trace = self.survey.why_no_trace(router, family)
+        no_trace = "" if _is_traceable(job) else "traces are of TCP flows"
+        no_trace = no_trace or self.survey.why_no_trace(router, family)
         if not no_trace and endpoint.traced_in_vain > 2 * len(basis) and not endpoint.traced.known():
             no_trace = "no next hop answers traces of this VIP's flows"
         if not no_trace and endpoint.wanders:
@@ -192,7 +193,7 @@ class Endpoints:
             senses = self._senses(job, self.at(job.place))
             for sent in finished.sent:
                 if sent.meant is not None and sent.named is None and sent.meant in finished.results:
-                    flow = senses.oracle_flow(sent.source, job.target.port)
+                    flow = senses.oracle_flow(sent.source)
                     if flow is not None and len(expected) < _MOST_ASKED_AGAIN:
                         expected[flow] = (job.place, sent.meant, senses)
         if not expected:
@@ -227,7 +228,7 @@ class Endpoints:
     def _senses(self, job: Job, endpoint: Endpoint) -> EndpointSenses:
         feed = self._feeds[job.place[0]]
         senses = EndpointSenses(self._outside, self._config, feed, self._expected, job, self._slots)
-        if job.evidence is not None and len(job.evidence.hops or ()) > 1:
+        if job.evidence is not None and len(job.evidence.hops or ()) > 1 and _is_traceable(job):
             senses.tracer = partial(self.survey.trace, self._subject(job, job.evidence, endpoint, senses))
         return senses
 
@@ -248,6 +249,7 @@ class Endpoints:
             has_oracle=self._has_oracle(job.place[0]),
             addresses=len(self._addresses(vip)),
             wanted=self._config.probing.steering,
+            traceable=_is_traceable(job),
         )
 
     def _has_oracle(self, router: str) -> bool:
@@ -264,6 +266,10 @@ class Endpoints:
         avoid = self._outside.busy_ports()
         limit = max(FIRST_FLOWS, flows_per_path(probing.interval, REST_SECONDS))
         return PathMap(lambda: candidates(addresses, probing.source_ports, " ".join(place), avoid), limit)
+
+
+def _is_traceable(job: Job) -> bool:
+    return job.module.transport == "tcp"
 
 
 def _basis(evidence: VipEvidence | None) -> Basis:

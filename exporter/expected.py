@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from exporter.config import Config
+from exporter.config import Config, IdentityRule
 from routers.model import canonical, family_of
 
 
@@ -28,13 +28,16 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Something that users reach. `vips` are canonical addresses; `nodes` those that should serve it."""
+    """Something that users reach. `vips` are canonical addresses; `nodes` those that should serve it; `identity` is
+    how answers name their node, if they do.
+    """
 
     name: str
     address: str
     port: int
     vips: tuple[str, ...]
     nodes: tuple[str, ...]
+    identity: IdentityRule | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ def from_config(config: Config, vips: Mapping[str, tuple[str, ...]]) -> Expected
             port=target.port,
             vips=tuple(dict.fromkeys(canonical(vip) for vip in vips.get(target.name, ()))),
             nodes=target.nodes if target.nodes is not None else tuple(nodes),
+            identity=target.identity,
         )
         for target in config.targets
     }

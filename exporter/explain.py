@@ -28,6 +28,10 @@ def show_explanation(out: Console, status: Status, views: Mapping[str, RouterVie
         _explain_sessions(out, router, own[0], views.get(router), name)
         for path in own:
             _explain_path(out, path)
+    for target in status.targets:
+        if target.dns_problem is not None and any(path.target == target.name for path in paths):
+            out.print()
+            _step(out, False, f"{target.name}: {target.dns_problem}")
     for path in _distinct(paths):
         out.print()
         out.print(Text.assemble((path.verdict.value, "bold red"), f": {path.reason}"))

@@ -16,12 +16,13 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from exporter import backends, dns_metrics, fact_metrics, steering_metrics
 from exporter.status import DURATION_BUCKETS, PathStatus, Status
 from exporter.steering import Method
-from exporter.steering_metrics import families
+from exporter.steering_metrics import Family
 from routers.model import SessionState
 
-_PATH = ("target", "vip", "port", "router", "node", "next_hop")
+_PATH = fact_metrics.PATH
 _SUFFIXES = {"counter": "_total", "info": "_info"}
 
 
@@ -58,6 +59,14 @@ def of_this_process() -> Collector:
     return ProcessCollector(registry=None)
 
 
+def render_families(found: Iterable[Family], accept: str) -> tuple[bytes, str]:
+    """The exposition of these metrics alone, as `render` gives it."""
+    registry = CollectorRegistry()
+    registry.register(_FamilyCollector(tuple(found)))
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type
+
+
 def render(status: Status, reloads: Reloads, accept: str, process: Collector | None = None) -> tuple[bytes, str]:
     """The exposition for an Accept header, text or OpenMetrics, and its content type. `process` is rendered too."""
     registry = CollectorRegistry()
@@ -75,14 +84,28 @@ class _StatusCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from _paths(self._status.paths)
+        yield from _metrics_of(fact_metrics.families(self._status))
+        yield from _metrics_of(backends.families(self._status))
         yield from _nodes(self._status)
         yield from _targets(self._status)
-        yield from _steering(self._status)
+        yield from _metrics_of(dns_metrics.families(self._status))
+        yield from _metrics_of(steering_metrics.families(self._status))
         yield from _routers(self._status)
         yield from _itself(self._status, self._reloads)
 
     def describe(self) -> list[Metric]:
         return []  # a collector that is asked once needs no check for repeated names
+
+
+class _FamilyCollector(Collector):
+    def __init__(self, found: tuple[Family, ...]) -> None:
+        self._found = found
+
+    def collect(self) -> Iterator[Metric]:
+        return _metrics_of(self._found)
+
+    def describe(self) -> list[Metric]:
+        return []
 
 
 def _paths(paths: Iterable[PathStatus]) -> Iterator[Metric]:
@@ -107,14 +130,7 @@ def _paths(paths: Iterable[PathStatus]) -> Iterator[Metric]:
     )
     hops: dict[tuple[str, ...], bool] = {}  # by the labels of `installed`
     for path in paths:
-        labels: tuple[str, ...] = (
-            path.target,
-            path.vip,
-            str(path.port),
-            path.router,
-            path.node or "",
-            path.next_hop or "",
-        )
+        labels = fact_metrics.labels_of(path)
         verdict.add_metric((*labels, path.verdict.value), 1)
         since.add_metric(labels, path.since)
         probes.add_metric(labels, path.tally.probes)
@@ -199,8 +215,8 @@ def _targets(status: Status) -> Iterator[Metric]:
     yield from (hops, verdict, answers, success, method)
 
 
-def _steering(status: Status) -> Iterator[Metric]:
-    for family in families(status):
+def _metrics_of(found: Iterable[Family]) -> Iterator[Metric]:
+    for family in found:
         metric = (_counter if family.counts else _gauge)(family.name, family.text, family.labels)
         for labels, value in family.values.items():
             metric.add_metric(labels, value)

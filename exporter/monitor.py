@@ -13,14 +13,16 @@ from collections.abc import Iterable, Sequence
 
 from exporter.board import Board
 from exporter.conclude import Standpoint
-from exporter.config import Config
+from exporter.config import Config, Module
+from exporter.config import Target as TargetConfig
 from exporter.direct_steering import DirectSteering
 from exporter.endpoints import ENOUGH_TO_BEGIN, Endpoints
 from exporter.evidence import RouterView, VipEvidence, of_vip
 from exporter.expected import Expected, from_config
 from exporter.feed import RouterFeed
+from exporter.history import History
 from exporter.local import crosses
-from exporter.names import Names
+from exporter.names import Names, wanted_by
 from exporter.outside import Outside
 from exporter.pathmap import Basis
 from exporter.rounds import Round
@@ -43,8 +45,10 @@ class Monitor:
         self.views: dict[str, RouterView] = {}
         self.endpoints = Endpoints(outside, config)
         self.board = Board(version)
+        self.history = History()
         self.direct_steering = DirectSteering(outside)
         self._names = Names()
+        self._names.configure(config.resolvers)
         self._pending: dict[Place, deque[Round]] = {}
         self._running: dict[str, asyncio.Lock] = {}
         self._expected = Expected({}, {})
@@ -59,6 +63,8 @@ class Monitor:
         old = self.feeds
         if config.probing != self.config.probing:
             self._pending = {}
+        if config.resolvers != self.config.resolvers:
+            self._names.configure(config.resolvers)
         self.config = config
         self.feeds = {
             router.name: old[router.name]
@@ -75,6 +81,10 @@ class Monitor:
     def expected(self) -> Expected:
         return self._expected
 
+    @property
+    def outside(self) -> Outside:
+        return self._outside
+
     def status(self) -> Status:
         """The immutable snapshot that everything published comes from."""
         steered = self.endpoints.steered(
@@ -85,7 +95,8 @@ class Monitor:
 
     async def resolve(self) -> None:
         """Look up the targets that are given by name; an answer that fails leaves their last VIPs."""
-        if await self._names.refresh([target.address for target in self.config.targets], self._outside.now()):
+        wanted = [wanted_by(target, self._module(target)) for target in self.config.targets]
+        if await self._names.refresh(wanted, self._outside.now()):
             self._expect()
 
     async def poll(self, name: str) -> list[str]:
@@ -191,14 +202,18 @@ class Monitor:
         )
 
     async def close(self) -> None:
-        await asyncio.gather(self.direct_steering.close(), *(feed.close() for feed in self.feeds.values()))
+        await asyncio.gather(
+            self._names.close(), self.direct_steering.close(), *(feed.close() for feed in self.feeds.values())
+        )
 
     async def _poll_all(self, names: Iterable[str]) -> list[str]:
         found = await asyncio.gather(*(self.poll(name) for name in names))
         return sorted(set(itertools.chain.from_iterable(found)))
 
     def _expect(self) -> None:
-        vips = {target.name: self._names.vips(target.address) for target in self.config.targets}
+        vips = {
+            target.name: self._names.vips(wanted_by(target, self._module(target))) for target in self._targets.values()
+        }
         self._expected = from_config(self.config, vips)
         self.views = {name: RouterView.of(view.snapshot, self._expected) for name, view in self.views.items()}
         places = {
@@ -212,6 +227,9 @@ class Monitor:
         self._shown = {place: found for place, found in self._shown.items() if place in places}
         self._seen = {}
         self.board.keep(places, self._expected)
+
+    def _module(self, target: TargetConfig) -> Module:
+        return self.config.modules[target.module]
 
     def _all_jobs(self) -> list[Job]:
         return [job for name in self._targets for job in self._jobs(name)]
@@ -326,8 +344,11 @@ class Monitor:
     def _commit(self, place: Place, finished: Round, *, confirmed: bool) -> None:
         if confirmed:
             self.endpoints.record(place, finished)
-        prober = self.config.modules[self._targets[place[1]].module].prober
-        self.board.commit(place, finished, prober, self._expected.nodes, confirmed=confirmed)
+        module = self.config.modules[self._targets[place[1]].module]
+        self.board.commit(place, finished, module.prober, self._expected.nodes, confirmed=confirmed)
+        for sent in finished.sent:
+            via = sent.named or sent.meant
+            self.history.add(finished.ended, place[1], module.name, place[0], via, sent.outcome)
         self.endpoints.publish(place, self.board.last_round(place))
 
     def _judge(self, name: str) -> None:
@@ -354,7 +375,9 @@ class Monitor:
             )
             for router, feed in self.feeds.items()
         ]
-        self.board.judge(self._expected, target, standpoints, now, self._names.success(target.address))
+        config = self._targets[name]
+        dns = self._names.status(config, self._module(config))
+        self.board.judge(self._expected, target, standpoints, now, dns)
 
 
 def _any_alive(answers: Sequence[bool | None]) -> bool | None:

@@ -41,6 +41,7 @@ def render(status: Status, prefix: str, ready: bool) -> str:
     body = [
         _headline(status, ready),
         *(_problem(group, status.generated_at) for group in _grouped(wrong)),
+        *(_name_problem(target) for target in status.targets if target.dns_problem is not None),
         "<h2>Nodes and targets</h2>",
         _matrix(status),
         "<h2>Next hops</h2>",
@@ -54,15 +55,20 @@ def render(status: Status, prefix: str, ready: bool) -> str:
     ]
     links = " · ".join(
         f'<a href="{escape(prefix)}{path}">{path}</a>'
-        for path in ("/metrics", "/api/v1/status", "/api/v1/events", "/config")
+        for path in ("/history", "/metrics", "/api/v1/status", "/api/v1/events", "/config")
     )
+    footer = f"{links} · version {escape(status.version)}"
+    return document(_title(status), "ecmp-exporter", "".join(body), footer, refresh=True)
+
+
+def document(title: str, heading: str, body: str, footer: str, *, refresh: bool = False) -> str:
+    """A whole page; `body` and `footer` are HTML already."""
+    again = f'<meta http-equiv="refresh" content="{_REFRESH_SECONDS}">' if refresh else ""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f'<meta http-equiv="refresh" content="{_REFRESH_SECONDS}">'
-        f"<title>{escape(_title(status))}</title><style>{_STYLE}</style></head><body>"
-        f"<header><h1>ecmp-exporter</h1></header><main>{''.join(body)}</main>"
-        f"<footer>{links} · version {escape(status.version)}</footer></body></html>"
+        f'<meta name="viewport" content="width=device-width,initial-scale=1">{again}'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>"
+        f"<header><h1>{escape(heading)}</h1></header><main>{body}</main><footer>{footer}</footer></body></html>"
     )
 
 
@@ -102,13 +108,21 @@ def _problem(group: list[PathStatus], now: float) -> str:
     )
 
 
+def _name_problem(target: TargetStatus) -> str:
+    verdict = _verdict(target.verdict.value)
+    return (
+        f'<div class="card {_kind(target.verdict.value)}"><p>{verdict} <b>{escape(target.name)}</b> '
+        f'<span class="dim">DNS</span></p><p>{escape(target.dns_problem or "")}</p></div>'
+    )
+
+
 def _matrix(status: Status) -> str:
     verdicts: dict[tuple[str, str], list[str]] = {}
     for path in status.paths:
         if path.node is not None:
             verdicts.setdefault((path.node, path.target), []).append(path.verdict.value)
     rows = [_node_row(node, status, verdicts) for node in status.nodes]
-    return _table(["node", "address", "verdict", "direct check", *(target.name for target in status.targets)], rows)
+    return table(["node", "address", "verdict", "direct check", *(target.name for target in status.targets)], rows)
 
 
 def _node_row(node: NodeStatus, status: Status, verdicts: dict[tuple[str, str], list[str]]) -> list[str]:
@@ -123,6 +137,9 @@ def _node_row(node: NodeStatus, status: Status, verdicts: dict[tuple[str, str], 
 def _targets(targets: Iterable[TargetStatus]) -> str:
     rows = []
     for target in targets:
+        if not target.vips:
+            where = escape(f"{target.address}:{target.port}")
+            rows.append([f"<b>{escape(target.name)}</b>", where, _verdict(target.verdict.value), *["?"] * 5])
         for stage in target.stages:
             where = f"[{stage.vip}]" if ":" in stage.vip else stage.vip
             numbers = (stage.expected, stage.announced, stage.installed, stage.exercised, stage.ok)
@@ -134,7 +151,7 @@ def _targets(targets: Iterable[TargetStatus]) -> str:
                     *("?" if number is None else str(number) for number in numbers),
                 ]
             )
-    return _table(["target", "VIP", "verdict", "expected", "announced", "installed", "exercised", "ok"], rows)
+    return table(["target", "VIP", "verdict", "expected", "announced", "installed", "exercised", "ok"], rows)
 
 
 def _steering(found: Iterable[SteeringStatus]) -> str:
@@ -157,7 +174,7 @@ def _steering(found: Iterable[SteeringStatus]) -> str:
             ]
         )
     columns = ["target", "VIP", "router", "method", "confidence", "with flows", "hashes on", "spread", _NOT_STRONGER]
-    return _table(columns, rows)
+    return table(columns, rows)
 
 
 def _spread(one: SteeringStatus) -> str:
@@ -183,7 +200,7 @@ def _paths(paths: Iterable[PathStatus], now: float) -> str:
                 escape(path.reason),
             ]
         )
-    return _table(["target", "VIP", "node", "next hop", "verdict", "since", "steering", "why"], rows)
+    return table(["target", "VIP", "node", "next hop", "verdict", "since", "steering", "why"], rows)
 
 
 def _routers(routers: Iterable[RouterStatus], now: float) -> str:
@@ -192,10 +209,10 @@ def _routers(routers: Iterable[RouterStatus], now: float) -> str:
         age = "never" if router.taken_at is None else f"{format_duration(max(0.0, now - router.taken_at))} ago"
         state = '<span class="v ok">up</span>' if router.up else '<span class="v bad">down</span>'
         rows.append([escape(router.name), escape(router.platform), state, age, escape(router.error or "")])
-    return _table(["router", "platform", "state", "tables read", "trouble"], rows)
+    return table(["router", "platform", "state", "tables read", "trouble"], rows)
 
 
-def _table(columns: list[str], rows: list[list[str]]) -> str:
+def table(columns: list[str], rows: list[list[str]]) -> str:
     """Cells are HTML already; the last column of a wide table may wrap."""
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     wide = columns[-1] in ("why", "trouble", _NOT_STRONGER)

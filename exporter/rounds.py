@@ -69,6 +69,7 @@ def result(sent: Sequence[Sent], choice: Choice, now: float) -> PathResult:
     """
     telling = next((one for one in reversed(sent) if one.outcome.success), sent[-1])
     outcome = telling.outcome
+    counted = [one.outcome.facts.tcp.retransmits for one in sent if one.outcome.facts.tcp is not None]
     return PathResult(
         at=now,
         success=outcome.success,
@@ -82,4 +83,6 @@ def result(sent: Sequence[Sent], choice: Choice, now: float) -> PathResult:
         phases=outcome.phases,
         probes=len(sent),
         failures=tuple(one.outcome.failure for one in sent if one.outcome.failure is not None),
+        facts=outcome.facts,
+        retransmits=sum(counted) if counted else None,
     )

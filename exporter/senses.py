@@ -70,10 +70,10 @@ class EndpointSenses:
             return await self._outside.probe(job.module.prober, request, job.module.settings)
 
     async def ask_oracle(self, sources: Sequence[Source], port: int | None = None) -> Mapping[Source, str]:
-        """The via of each source's flow to the service's port or another one, as far as the router tells."""
+        """The via of each source's own flow, or of its TCP connection to another port, as far as the router tells."""
         flows: dict[OracleFlow, Source] = {}
         for source in sources:
-            flow = self.oracle_flow(source, port or self._job.target.port)
+            flow = self.oracle_flow(source, port)
             if flow is not None:
                 flows[flow] = source
         answers = await self._feed.ask_oracle(list(flows))
@@ -84,10 +84,17 @@ class EndpointSenses:
                 found[flows[flow]] = via
         return found
 
-    def oracle_flow(self, source: Source, port: int) -> OracleFlow | None:
-        """A flow to a port of the VIP as the oracle is asked about it; None without a route to the VIP."""
-        address = self.address_of(source)
-        return None if address is None else OracleFlow(address, source.port, self._job.place[2], port)
+    def oracle_flow(self, source: Source, port: int | None = None) -> OracleFlow | None:
+        """The service's own flow as the oracle is asked about it, or a TCP connection to another `port` of the VIP.
+
+        None without a route to the VIP.
+        """
+        address, vip = self.address_of(source), self._job.place[2]
+        if address is None:
+            return None
+        if port is not None:
+            return OracleFlow(address, source.port, vip, port)
+        return OracleFlow(address, source.port, vip, self._job.target.port, self._job.module.transport)
 
     async def trace(self, sources: Sequence[Source]) -> Mapping[Source, str]:
         """The via of each flow, as far as nodes answer a trace of it now."""

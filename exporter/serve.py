@@ -38,6 +38,8 @@ async def serve(
     route_prefix: str = "",
     external_url: str = "",
     give_up_rights: bool = False,
+    adhoc_probes: bool = False,
+    timeout_offset: float = 0.5,
 ) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit status: 2 if an address cannot be listened on.
 
@@ -55,6 +57,7 @@ async def serve(
     kept = rights.give_up(config, path, logging.INFO) if give_up_rights else rights.ALL
     monitor = Monitor(config, machine, __version__)
     service = _Service(monitor, path, *prefixes(route_prefix, external_url), kept)
+    service.open_probes(adhoc_probes, timeout_offset)
     try:
         await service.run(sockets)
     finally:
@@ -77,6 +80,11 @@ class _Service:
             prefix=prefix,
             link_prefix=link_prefix,
         )
+
+    def open_probes(self, adhoc: bool, timeout_offset: float) -> None:
+        """How `/probe` answers; call it before `run`."""
+        self._state.adhoc_probes = adhoc
+        self._state.timeout_offset = timeout_offset
 
     async def run(self, sockets: Sequence[socket.socket]) -> None:
         stop = asyncio.Event()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from exporter.dns_status import DnsStatus, Lookup
 from exporter.durations import timestamp
 from exporter.reasons import Cure
 from exporter.steering_status import SteeringStatus, TraceTraffic, TrustStatus
@@ -20,11 +21,15 @@ DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """A path's counters since it is known; `last_success` in seconds since the epoch."""
+    """A path's counters since it is known; `last_success` in seconds since the epoch. `over_tcp`: a probe of it had a
+    connection, so that `retransmits`, segments sent again, were counted.
+    """
 
     probes: int = 0
     failures: Mapping[Failure, int] = field(default_factory=lambda: MappingProxyType({}))
     last_success: float | None = None
+    retransmits: int = 0
+    over_tcp: bool = False
 
     def after(self, result: PathResult) -> Tally:
         """The tally with one more round in it."""
@@ -32,7 +37,13 @@ class Tally:
         for failure in result.failures:
             failures[failure] = failures.get(failure, 0) + 1
         last = result.at if result.success else self.last_success
-        return Tally(self.probes + result.probes, failures, last)
+        return Tally(
+            probes=self.probes + result.probes,
+            failures=failures,
+            last_success=last,
+            retransmits=self.retransmits + (result.retransmits or 0),
+            over_tcp=self.over_tcp or result.retransmits is not None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +58,18 @@ class DurationStatus:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A path's verdict changed; `before` is None when the path is new. Seconds since the epoch."""
+    """A path's verdict changed, or (without a VIP and a router) what is wrong with a target's name; then both verdicts
+    are the target's, which may be the same. `before` is None when it is new. Seconds since the epoch.
+    """
 
     at: float
     target: str
-    vip: str
-    router: str
+    vip: str | None
+    router: str | None
     node: str | None
     next_hop: str | None
-    before: Verdict | None
-    after: Verdict
+    before: Verdict | Summary | None
+    after: Verdict | Summary
     reason: str
 
 
@@ -111,6 +124,8 @@ class PathStatus:
     crossed: bool = True  # the prober's flows pass this router
     tally: Tally = Tally()
     direct: DirectProbe | None = None  # while the router does not forward to it, if that is configured
+    compared: bool = False  # its server with those of the target's other paths
+    differs: str | None = None  # in what that server differs
 
     @property
     def remedy(self) -> str | None:
@@ -145,7 +160,17 @@ class TargetStatus:
     verdict: Summary
     paths: tuple[PathStatus, ...]
     stages: tuple[VipStatus, ...]
-    dns_success: bool | None = None  # None: the target is given by its address
+    dns: DnsStatus | None = None  # None: the target is given by its address, or was not looked up yet
+
+    @property
+    def dns_success(self) -> bool | None:
+        """Whether the last look-up of its name worked."""
+        return None if self.dns is None else self.dns.success
+
+    @property
+    def dns_problem(self) -> str | None:
+        """What is wrong with its name, in sentences for a person."""
+        return None if self.dns is None else self.dns.problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +289,19 @@ def _target(target: TargetStatus) -> dict[str, Any]:
             "exercised": sum(stage.exercised for stage in target.stages),
             "ok": sum(stage.ok for stage in target.stages),
         },
+        "dns_problem": target.dns_problem,
+        "dns_answers": None if target.dns is None else [_lookup(one) for one in target.dns.lookups],
+    }
+
+
+def _lookup(lookup: Lookup) -> dict[str, Any]:
+    return {
+        "resolver": lookup.resolver,
+        "success": lookup.success,
+        "addresses": list(lookup.addresses),
+        "error": lookup.error,
+        "duration_seconds": round(lookup.seconds, 6),
+        "at": timestamp(lookup.at),
     }
 
 
@@ -298,4 +336,5 @@ def _path(path: PathStatus) -> dict[str, Any]:
             "phases": {} if result is None else {name: round(value, 6) for name, value in result.phases.items()},
         },
         "bgp": {"session": path.session, "route": path.route, "fib": path.fib},
+        "differs": path.differs,
     }

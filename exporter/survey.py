@@ -287,7 +287,7 @@ class Survey:
         return asked and not (trust.segments.proven(traced) or trust.segments.disproved(traced))
 
     def _wants_traces(self, subject: Subject) -> bool:
-        if not self.asker.can_trace(subject) or subject.wanted not in ("auto", "trace"):
+        if not (subject.traceable and self.asker.can_trace(subject)) or subject.wanted not in ("auto", "trace"):
             return False
         if subject.endpoint.wanders and self._outside.now() - subject.endpoint.moved_at < _EXPERIMENT_EVERY:
             return False

@@ -32,7 +32,10 @@ def show_status(out: Console, status: Status) -> None:
     for router in status.routers:
         if router.error is not None:
             out.print(Text.assemble((f"router {router.name}: ", "bold red"), router.error))
-    show_reasons(out, [path for path in status.paths if path.verdict is not Verdict.OK])
+    for target in status.targets:
+        if target.dns_problem is not None:
+            out.print(Text.assemble((f"target {target.name}: ", "bold red"), target.dns_problem))
+    show_reasons(out, [path for path in status.paths if path.verdict is not Verdict.OK or path.differs])
 
 
 def show_reasons(out: Console, paths: Iterable[PathStatus]) -> None:
@@ -101,6 +104,8 @@ def _nodes(nodes: Iterable[NodeStatus], now: float) -> Table:
 def _targets(targets: Iterable[TargetStatus]) -> Table:
     table = _table("target", "address", "verdict", "expected", "announced", "installed", "exercised", "ok")
     for target in targets:
+        if not target.vips:
+            table.add_row(target.name, f"{target.address}:{target.port}", _verdict(target.verdict), *["?"] * 5)
         for stage in target.stages:
             counts = [stage.expected, stage.announced, stage.installed, stage.exercised, stage.ok]
             shown = ["?" if count is None else str(count) for count in counts]

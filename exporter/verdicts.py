@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from exporter.coverage import SURE
 from exporter.evidence import Evidence
+from probes.facts import NOTHING, Facts
 from probes.model import Failure
 from routers.model import SessionState
 
@@ -46,7 +47,8 @@ class PathResult:
 
     `success` is the outcome of the last probe; `confidence` (0 to 1) how sure it is that the flows took
     this path; `connected` that its transport handshake finished; `probes` and `failures` count this
-    round's, by reason; `phases` are seconds by name.
+    round's, by reason; `phases` are seconds by name; `retransmits` are segments that this round's probes sent again,
+    None without a connection.
     """
 
     at: float  # seconds since the epoch
@@ -61,6 +63,8 @@ class PathResult:
     phases: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     probes: int = 1
     failures: tuple[Failure, ...] = ()
+    facts: Facts = NOTHING
+    retransmits: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,20 +7,18 @@ import gzip
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
 from aiohttp import hdrs, web
 
-from exporter import metrics, page
-from exporter.config import Config, Module
-from exporter.durations import format_duration
+from exporter import history, history_page, metrics, page
 from exporter.monitor import Monitor
+from exporter.probe import ProbeHandler
+from exporter.shown import shown
 from exporter.status import events_to_json, to_json
 
 _COMPRESSION_LEVEL = 4
-_PLAIN_HEADERS = frozenset({"accept", "accept-language", "host", "user-agent"})
+_LONGEST_NUMBER = 19  # digits
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
@@ -34,6 +32,8 @@ class State:
     ready: bool = False
     prefix: str = ""  # where the application is mounted, without a slash at the end
     link_prefix: str = ""  # what a browser outside puts before its paths
+    adhoc_probes: bool = False  # /probe takes targets that are not configured
+    timeout_offset: float = 0.5  # seconds by which /probe answers before Prometheus gives up
 
 
 def prefixes(route_prefix: str, external_url: str) -> tuple[str, str]:
@@ -46,6 +46,7 @@ def prefixes(route_prefix: str, external_url: str) -> tuple[str, str]:
 def application(state: State) -> web.Application:
     """All routes under the prefix."""
     handlers = _Handlers(state)
+    probe = ProbeHandler(state.monitor, anything=state.adhoc_probes, offset=state.timeout_offset)
     app = web.Application(middlewares=[_careful], client_max_size=1024)
     root = state.prefix
     app.add_routes(
@@ -54,6 +55,9 @@ def application(state: State) -> web.Application:
             web.get(f"{root}/metrics", handlers.metrics),
             web.get(f"{root}/api/v1/status", handlers.status),
             web.get(f"{root}/api/v1/events", handlers.events),
+            web.get(f"{root}/api/v1/history", handlers.history),
+            web.get(f"{root}/history", handlers.history_page),
+            web.get(f"{root}/probe", probe.handle, allow_head=False),
             web.get(f"{root}/config", handlers.config),
             web.get(f"{root}/-/healthy", handlers.healthy),
             web.get(f"{root}/-/ready", handlers.ready),
@@ -109,6 +113,27 @@ class _Handlers:
     async def events(self, _request: web.Request) -> web.Response:
         return web.json_response(events_to_json(self._state.monitor.board.events))
 
+    async def history(self, request: web.Request) -> web.Response:
+        """All that is kept, or with `?id=` one record and its transcript."""
+        kept = self._state.monitor.history
+        if "id" not in request.query:
+            now = kept.kept()
+            text = await asyncio.to_thread(lambda: json.dumps(history.to_json(now)))
+            return web.Response(text=text, content_type="application/json")
+        record = kept.get(_number(request.query["id"]))
+        if record is None:
+            return web.json_response({"error": history_page.GONE}, status=404)
+        return web.json_response(history.record_to_json(record))
+
+    async def history_page(self, request: web.Request) -> web.Response:
+        kept, prefix = self._state.monitor.history, self._state.link_prefix
+        if "id" not in request.query:
+            text = await asyncio.to_thread(history_page.render, kept.kept(), prefix)
+            return web.Response(text=text, content_type="text/html")
+        record = kept.get(_number(request.query["id"]))
+        text = history_page.render_record(record, prefix)
+        return web.Response(text=text, content_type="text/html", status=404 if record is None else 200)
+
     async def config(self, _request: web.Request) -> web.Response:
         return web.Response(text=shown(self._state.monitor.config))
 
@@ -132,20 +157,5 @@ class _Handlers:
         raise web.HTTPFound(f"{self._state.prefix}/")
 
 
-def shown(config: Config) -> str:
-    """The running configuration as YAML. Secrets stand in files, of which only the path is shown; a header's
-    value may be one, so only those that cannot are.
-    """
-    values = config.model_dump(mode="json", exclude_none=True, exclude={"modules"})
-    values["modules"] = {name: _shown_module(module) for name, module in config.modules.items()}
-    return yaml.safe_dump(values, sort_keys=False)
-
-
-def _shown_module(module: Module) -> dict[str, Any]:
-    settings = module.settings.model_dump(mode="json", exclude_unset=True)
-    if isinstance(settings.get("headers"), dict):
-        settings["headers"] = {
-            name: value if name.lower() in _PLAIN_HEADERS else "<hidden>" for name, value in settings["headers"].items()
-        }
-    found: dict[str, Any] = {"prober": module.prober, module.prober: settings}
-    return found if module.timeout is None else {**found, "timeout": format_duration(module.timeout)}
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _LONGEST_NUMBER else -1

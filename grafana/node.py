@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Panel
 
+from grafana import answers
 from grafana.board import Board, Section, session_flaps, to, verdict_changes
 from grafana.panels import (
     Look,
@@ -28,11 +29,15 @@ def board() -> Board:
         sections=(
             Section("", (*_now(), paths_table(_NODE, columns_for="node"))),
             Section("History", (_history(), _sessions(), _reachability())),
-            Section("Probes through the node", (_latency(), _quantiles(), _phases(), _failures())),
+            Section("Probes through the node", (_latency(), _quantiles(), _phases(), _failures(), *_connections())),
             Section("Share of the flows", (_shares(),)),
         ),
         annotations=(verdict_changes(_NODE), session_flaps(_NODE)),
     )
+
+
+def _connections() -> list[Panel]:
+    return [answers.handshakes(_NODE, "target", "vip"), answers.retransmissions(_NODE, "target", "vip")]
 
 
 def _now() -> list[Panel]:

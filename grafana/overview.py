@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Panel
 
+from grafana import answers
 from grafana.board import Board, Section, node_changes, restarts, runbook, session_flaps, to
 from grafana.panels import (
     Column,
@@ -48,6 +49,7 @@ def board() -> Board:
         sections=(
             Section("", (*_counts(), _broken_nodes(), _broken_targets())),
             Section("How it came to be", (_history(), _stages_over_time(), _latency())),
+            Section("What answers show", answers.overview()),
             Section("Everything that should work", (_matrix(), _reachability(), _stages())),
         ),
         annotations=(node_changes(), session_flaps(), restarts()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Panel
 
+from grafana import answers
 from grafana.board import Board, Section, to, verdict_changes
 from grafana.panels import Column, Look, Query, lines_panel, stat_panel, table_panel, timeline_panel
 from grafana.paths import paths_table
@@ -22,6 +23,8 @@ def board() -> Board:
             Section("", (*_now(), paths_table(_TARGET, columns_for="target"))),
             Section("History", (_history(), _stages(), _probes())),
             Section("Probes", (_phases(), _failures())),
+            Section("What answers show", answers.of_target(_TARGET)),
+            Section("The target's name", answers.of_name(_TARGET)),
             Section("Flows", (_steering(), _shares(), _oddities(), _moved())),
         ),
         annotations=(verdict_changes(_TARGET),),
@@ -35,11 +38,11 @@ def _now() -> list[Panel]:
     )
     return [
         stat_panel(
-            Look("Verdict", "On the target, by each exporter.", "none", (6, 4), mappings=words(SUMMARY)),
+            Look("Verdict", "On the target, by each exporter.", "none", (4, 4), mappings=words(SUMMARY)),
             [Query(worst_summary("ecmp_target_verdict_info", "instance", _TARGET), "{{instance}}")],
         ),
         stat_panel(
-            Look("Why", "The worst verdict on a path to the target.", "none", (6, 4), mappings=words(PATH)),
+            Look("Why", "The worst verdict on a path to the target.", "none", (4, 4), mappings=words(PATH)),
             [Query(worst_path("instance", _TARGET), "{{instance}}")],
         ),
         stat_panel(
@@ -47,7 +50,7 @@ def _now() -> list[Panel]:
                 "Paths left",
                 "Next hops that are ok, of the VIP that has fewest. With one left the next failure is an outage.",
                 "short",
-                (6, 4),
+                (4, 4),
                 steps=((None, ORANGE), (2, GREEN)),
                 decimals=0,
             ),
@@ -59,12 +62,13 @@ def _now() -> list[Panel]:
                 "Whether the last look-up of the target's name worked, and how many addresses it gave. No data: the "
                 "target is an address.",
                 "none",
-                (6, 4),
+                (4, 4),
                 mappings=either("failed", RED, "worked", GREEN),
                 no_value="an address, no name",
             ),
             [Query(f"min by (instance) ({select('ecmp_target_dns_success', _TARGET)})", "{{instance}}")],
         ),
+        *answers.now(_TARGET),
     ]
 
 

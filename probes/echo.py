@@ -60,6 +60,17 @@ def checksum(message: bytes) -> int:
     return ~total & 0xFFFF
 
 
+def only_replies(sock: socket.socket, family: socket.AddressFamily) -> None:
+    """Let the kernel drop all other ICMP messages to this machine, which a raw socket would see."""
+    reply = ECHO_REPLY[family]
+    if family == socket.AF_INET:
+        sock.setsockopt(_SOL_RAW, _ICMP_FILTER, struct.pack("=I", ~(1 << reply) & 0xFFFFFFFF))
+        return
+    blocked = [0xFFFFFFFF] * 8
+    blocked[reply >> 5] &= ~(1 << (reply & 31))
+    sock.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, struct.pack("=8I", *blocked))
+
+
 class EchoSocket:
     """Non-blocking; the caller waits for `fileno` to be readable."""
 
@@ -76,7 +87,7 @@ class EchoSocket:
         except PermissionError:
             self._sock = socket.socket(family, socket.SOCK_RAW | flags, protocol)
             self._raw = True
-            self._only_replies()
+            only_replies(self._sock, family)
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -101,13 +112,3 @@ class EchoSocket:
 
     def close(self) -> None:
         self._sock.close()
-
-    def _only_replies(self) -> None:
-        # A raw socket sees every ICMP message to this machine: let the kernel drop the others.
-        reply = ECHO_REPLY[self._family]
-        if self._family == socket.AF_INET:
-            self._sock.setsockopt(_SOL_RAW, _ICMP_FILTER, struct.pack("=I", ~(1 << reply) & 0xFFFFFFFF))
-            return
-        blocked = [0xFFFFFFFF] * 8
-        blocked[reply >> 5] &= ~(1 << (reply & 31))
-        self._sock.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, struct.pack("=8I", *blocked))

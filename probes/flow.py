@@ -59,14 +59,14 @@ async def connect(flow: Flow) -> socket.socket:
     return sock
 
 
-def opened(flow: Flow) -> tuple[socket.socket, SocketAddress]:
+def opened(flow: Flow, kind: int = socket.SOCK_STREAM, protocol: int = 0) -> tuple[socket.socket, SocketAddress]:
     """A non-blocking socket that is bound and marked as `flow` says, and where it is to connect to.
 
     Raises ProbeError.
     """
     family, destination = socket_address(flow.destination, flow.destination_port)
     try:
-        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
     except OSError as error:
         raise failure.local(error.errno, "open a socket") from error
     try:
@@ -172,7 +172,7 @@ def _bind(sock: socket.socket, flow: Flow, family: socket.AddressFamily) -> None
     source_family, source = socket_address(flow.source or unspecified, flow.source_port)
     if source_family != family:
         raise ProbeError(Failure.LOCAL, f"source {flow.source} and destination {flow.destination} differ in family")
-    if not flow.source_port:
+    if not flow.source_port and sock.type != socket.SOCK_RAW:  # which has no ports
         sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
     try:
         sock.bind(source)

@@ -1,26 +1,40 @@
-"""The `http` section of a module: blackbox_exporter's names, as far as they are supported.
+"""The `http` section of a module: blackbox_exporter's names and defaults.
 
 What blackbox_exporter knows and this program does not do is refused by name, never ignored. Two things differ
 because a target here is an address and a port, not a URL: `path` says what to ask for, and `https` says
-which scheme is spoken.
+which scheme is spoken. Pure.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    model_validator,
+)
 
 from probes.pattern import Pattern
+from probes.tls_config import TlsConfig
 
-DEFAULT_BODY_BYTES = 1_048_576
+JUDGED_BYTES = 1_048_576
 MAX_BODY_BYTES = 16_777_216
-HTTPS_PORT = 443
+HTTP_PORT, HTTPS_PORT = 80, 443
 
 _SIZE = re.compile(r"(\d{1,12}) ?([KMG]?)i?B", re.IGNORECASE)
 _FACTOR = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _TOKEN = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"  # noqa: S105 - RFC 9110, section 5.6.2, not a secret
+_TEXT = r"^[^\x00-\x08\x0a-\x1f\x7f]*$"
+# What the request itself says of its framing, and where it is said otherwise.
+_FRAMING = frozenset({"content-length", "transfer-encoding", "trailer", "te", "http2-settings"})
+_ELSEWHERE = frozenset({"authorization", "host", "user-agent", "connection", "keep-alive", "proxy-authorization"})
 
 
 def _size(value: object) -> object:
@@ -37,127 +51,223 @@ def _tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _refuse(values: object, later: frozenset[str]) -> object:
-    if isinstance(values, dict):
-        for key in values:
-            if key in later:
-                raise ValueError(f"{key} is known to blackbox_exporter, not supported yet")
-    return values
+def _one_of(model: BaseModel, *names: str) -> None:
+    given = [name for name in names if getattr(model, name) is not None]
+    if len(given) > 1:
+        raise ValueError(f"{given[0]} and {given[1]} exclude each other")
+
+
+def _printable(secret: SecretStr) -> SecretStr:
+    if re.search(_TEXT, secret.get_secret_value()) is None:
+        raise ValueError("holds a control character, such as the end of a line")
+    return secret
 
 
 Status = Annotated[int, Field(ge=100, le=599)]
 Header = Annotated[str, Field(pattern=_TOKEN)]
-HeaderValue = Annotated[str, Field(pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")]
+HeaderValue = Annotated[str, Field(pattern=_TEXT)]
 Patterns = Annotated[tuple[Pattern, ...], BeforeValidator(_tuple)]
+HttpVersion = Annotated[str, Field(pattern=r"^HTTP/\d(\.\d)?$")]
+_MASKED = PlainSerializer(lambda _: "<hidden>", return_type=str, when_used="json")
+Secret = Annotated[SecretStr, AfterValidator(_printable), _MASKED]
+File = Annotated[str, Field(min_length=1)]
 
 
-class TlsConfig(BaseModel):
-    """`ca_file` replaces the system's authorities; `server_name` is verified and sent as SNI."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-    _later: ClassVar[frozenset[str]] = frozenset(
-        {
-            "ca",
-            "ca_ref",
-            "cert",
-            "cert_file",
-            "cert_ref",
-            "key",
-            "key_file",
-            "key_ref",
-            "min_version",
-            "max_version",
-        }
-    )
-
-    insecure_skip_verify: bool = False
-    ca_file: str | None = None
-    server_name: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known(cls, values: Any) -> Any:
-        return _refuse(values, cls._later)
+class _Section(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class HttpModule(BaseModel):
-    """One request, and what its answer must be. Redirects are answers: following one would leave the path.
+class HeaderMatch(_Section):
+    """One expectation of a header field; a field that is missing fails it unless `allow_missing`."""
 
-    Without `body_size_limit` the first DEFAULT_BODY_BYTES of a body are read and judged; with it, a longer
-    body fails the probe, as in blackbox_exporter.
+    header: Header
+    regexp: Pattern
+    allow_missing: bool = False
+
+
+HeaderMatches = Annotated[tuple[HeaderMatch, ...], BeforeValidator(_tuple)]
+
+
+class HttpHeader(_Section):
+    """Values of one header field of the request: in the open, secret, or in files."""
+
+    values: Annotated[tuple[HeaderValue, ...], BeforeValidator(_tuple)] = ()
+    secrets: Annotated[tuple[Secret, ...], BeforeValidator(_tuple)] = ()
+    files: Annotated[tuple[File, ...], BeforeValidator(_tuple)] = ()
+
+
+class BasicAuth(_Section):
+    """RFC 7617. A file is read anew for every probe."""
+
+    username: HeaderValue | None = None
+    username_file: File | None = None
+    password: Secret | None = None
+    password_file: File | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> BasicAuth:
+        _one_of(self, "username", "username_file")
+        _one_of(self, "password", "password_file")
+        return self
+
+
+class Authorization(_Section):
+    """The Authorization field: a type and credentials. A file is read anew for every probe."""
+
+    type: Header = "Bearer"
+    credentials: Secret | None = None
+    credentials_file: File | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Authorization:
+        _one_of(self, "credentials", "credentials_file")
+        if self.type.lower() == "basic":
+            raise ValueError("type cannot be Basic; use basic_auth instead")
+        return self
+
+
+class HttpModule(_Section):
+    """One request, and what its answer must be.
+
+    A body longer than `body_size_limit` fails the probe, as in blackbox_exporter. Without it, patterns judge the
+    first JUDGED_BYTES, and a body longer than MAX_BODY_BYTES fails.
     """
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
     _later: ClassVar[frozenset[str]] = frozenset(
         {
-            "authorization",
-            "basic_auth",
-            "bearer_token",
-            "bearer_token_file",
-            "body",
-            "body_file",
-            "compression",
-            "enable_http2",
             "enable_http3",
             "fail_if_body_json_matches_cel",
             "fail_if_body_json_not_matches_cel",
-            "fail_if_header_matches",
-            "fail_if_header_not_matches",
-            "http_headers",
-            "ip_protocol_fallback",
-            "no_follow_redirects",
             "no_proxy",
             "oauth2",
-            "preferred_ip_protocol",
             "proxy_connect_header",
             "proxy_from_environment",
             "proxy_url",
             "skip_resolve_phase_with_proxy",
-            "valid_http_versions",
+            "use_proxy_dns",
         }
     )
 
     valid_status_codes: Annotated[tuple[Status, ...], BeforeValidator(_tuple)] = ()
+    valid_http_versions: Annotated[tuple[HttpVersion, ...], BeforeValidator(_tuple)] = ()
     method: Annotated[str, Field(pattern=r"^[A-Z]{1,16}$")] = "GET"
     path: Annotated[str, Field(pattern=r"^/[!-~]*$", max_length=2048)] = "/"
     headers: dict[Header, HeaderValue] = {}
-    fail_if_body_matches_regexp: Patterns = ()
-    fail_if_body_not_matches_regexp: Patterns = ()
+    http_headers: dict[Header, HttpHeader] = {}
+    body: Annotated[str, Field(max_length=JUDGED_BYTES), _MASKED] | None = None  # a login, perhaps
+    body_file: File | None = None
+    basic_auth: BasicAuth | None = None
+    authorization: Authorization | None = None
+    bearer_token: Secret | None = None
+    bearer_token_file: File | None = None
+    follow_redirects: bool = True
+    no_follow_redirects: bool | None = None
+    compression: Literal["", "identity", "gzip", "br", "deflate"] = ""
     body_size_limit: Annotated[int, BeforeValidator(_size), Field(ge=0, le=MAX_BODY_BYTES)] = 0
     fail_if_ssl: bool = False
     fail_if_not_ssl: bool = False
-    follow_redirects: bool = False
+    fail_if_body_matches_regexp: Patterns = ()
+    fail_if_body_not_matches_regexp: Patterns = ()
+    fail_if_header_matches: HeaderMatches = ()
+    fail_if_header_not_matches: HeaderMatches = ()
     tls_config: TlsConfig | None = None
+    enable_http2: bool = True
+    preferred_ip_protocol: Literal["ip4", "ip6"] = "ip6"
+    ip_protocol_fallback: bool = True
 
     @model_validator(mode="before")
     @classmethod
     def _known(cls, values: Any) -> Any:
-        return _refuse(values, cls._later)
+        for key in values if isinstance(values, dict) else ():
+            # To switch off what there is not is to say how things are.
+            if key in cls._later and values[key] is not False:
+                raise ValueError(f"{key} is known to blackbox_exporter, not supported yet")
+        if not isinstance(values, dict):
+            return values
+        # A key without a value is a key that is not there, as for Go's programs.
+        known = cls.model_fields.keys()
+        return {
+            key: value
+            for key, value in values.items()
+            if key not in cls._later and not (value is None and key in known)
+        }
 
     @model_validator(mode="after")
     def _consistent(self) -> HttpModule:
-        if self.follow_redirects:
-            raise ValueError("follow_redirects: a redirect leads off the path that is probed, not supported")
         if self.fail_if_ssl and (self.fail_if_not_ssl or self.tls_config is not None):
             raise ValueError("fail_if_ssl contradicts fail_if_not_ssl and tls_config")
+        _one_of(self, "body", "body_file")
+        _one_of(self, "basic_auth", "authorization", "bearer_token", "bearer_token_file")
+        for name, value in self.headers.items():
+            _no_framing(name)
+            if name.lower() == "accept-encoding" and not acceptable(self.compression, value):
+                raise ValueError(f"{name}: {value} does not accept compression: {self.compression}")
+        for name in self.http_headers:
+            _no_framing(name)
+            if name.lower() in _ELSEWHERE:
+                raise ValueError(
+                    f"http_headers cannot set {name}; write it in headers, or use basic_auth or authorization"
+                )
+            if name.lower() in {other.lower() for other in self.headers}:
+                raise ValueError(f"{name} stands in headers and in http_headers")
         return self
 
+    @property
+    def follows(self) -> bool:
+        """Whether redirects are followed; the older key wins, as in blackbox_exporter."""
+        return self.follow_redirects if self.no_follow_redirects is None else not self.no_follow_redirects
+
     def https(self, port: int) -> bool:
-        """TLS is spoken on port 443 and where the module demands or configures it, unless it forbids it."""
+        """TLS is spoken on port 443, and where the module demands it, or configures it for a port but 80; nowhere if it
+        forbids it.
+        """
         if self.fail_if_ssl:
             return False
-        return port == HTTPS_PORT or self.fail_if_not_ssl or self.tls_config is not None
+        return port == HTTPS_PORT or self.fail_if_not_ssl or (self.tls_config is not None and port != HTTP_PORT)
 
     def accepts(self, status: int) -> bool:
         if self.valid_status_codes:
             return status in self.valid_status_codes
         return 200 <= status < 300  # noqa: PLR2004 - RFC 9110, section 15.3
 
+    def accepts_version(self, version: float) -> bool:
+        """`HTTP/2` and `HTTP/2.0` are one."""
+        return not self.valid_http_versions or version in {float(text[5:]) for text in self.valid_http_versions}
+
     @property
     def body_bytes(self) -> int:
-        """How much of a body is read, at most."""
-        return self.body_size_limit or DEFAULT_BODY_BYTES
+        """How much of a body is read, decompressed, at most."""
+        return self.body_size_limit or MAX_BODY_BYTES
+
+    @property
+    def judged_bytes(self) -> int:
+        """How much of a body patterns see."""
+        return self.body_size_limit or JUDGED_BYTES
 
     @property
     def judges_body(self) -> bool:
         return bool(self.fail_if_body_matches_regexp or self.fail_if_body_not_matches_regexp)
+
+
+def acceptable(compression: str, accept_encoding: str) -> bool:
+    """Whether a server that honours `accept_encoding` may answer with `compression`; the best match decides."""
+    if not compression or not accept_encoding:
+        return True
+    offers = sorted(map(_offer, accept_encoding.split(",")), key=lambda offer: -offer[1])
+    return next((quality > 0 for coding, quality in offers if coding in (compression, "*")), False)
+
+
+def _offer(text: str) -> tuple[str, float]:
+    coding, _, parameter = text.partition(";")
+    name, _, value = parameter.partition("=")
+    if not parameter:
+        return coding.strip(), 1.0
+    try:
+        return coding.strip(), float(value) if name.strip() == "q" else 0.0
+    except ValueError:
+        return coding.strip(), 0.0
+
+
+def _no_framing(name: str) -> None:
+    if name.lower() in _FRAMING:
+        raise ValueError(f"{name} is the request's own and cannot be set")

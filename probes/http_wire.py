@@ -1,34 +1,48 @@
-"""aiohttp on pinned flows: a connector that opens exactly the flow of the probe that asks.
+"""aiohttp on pinned flows: a connector that uses exactly the connection of the probe that asks, and HTTP/2 beside it.
 
-One session and one connector serve every probe; the attempt in progress travels from `HttpProber.probe` to
-the connector in a context variable, because aiohttp's connection key holds only host and port. No connection
-is ever kept or used twice.
+One session and one connector serve every probe; the connection of a request travels to the connector in a context
+variable, because aiohttp's connection key holds only host and port. A connection carries the requests of one probe
+and no others; it is the probe that closes it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from asyncio.sslproto import SSLProtocol
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from aiohttp import BaseConnector, ClientPayloadError
+from aiohttp import (
+    BaseConnector,
+    ClientConnectionError,
+    ClientError,
+    ClientPayloadError,
+    ClientResponse,
+    ClientResponseError,
+    ClientSession,
+    InvalidURL,
+)
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import ContentLengthError, HttpProcessingError, TransferEncodingError
+from multidict import CIMultiDict
 
-from probes import failure, flow
+from probes import failure, flow, tls
+from probes.attempt import Attempt
 from probes.failure import ProbeError
+from probes.http2 import ALPN, Http2
+from probes.http_request import Asked
 from probes.model import Failure
 from probes.text import excerpt
 
 if TYPE_CHECKING:
-    import asyncio
+    import socket
 
     from aiohttp import ClientRequest, ClientTimeout, StreamReader
     from aiohttp.tracing import Trace
-
-    from probes.attempt import Attempt
 
 READ_BYTES = 32_768  # from a connection in one turn of the event loop
 HEAD_BYTES = 65_536  # status lines and header fields
@@ -38,73 +52,185 @@ FRAMING = 2  # bytes on the wire for a byte of body, in the long run: tiny chunk
 # asyncio keeps a buffer of this size for every TLS connection, 256 KiB by default, and offers no setting.
 SSLProtocol.max_size = READ_BYTES
 
+# What a request on one connection may say and on a stream of HTTP/2 may not: RFC 9113, section 8.2.2.
+_OF_A_CONNECTION = frozenset({"connection", "host", "keep-alive", "proxy-connection", "te", "upgrade"})
 
-class Exchange:
-    """One connection for one request; knows how to end it."""
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A response before its body; `chunk` gives some of that, nothing at its end."""
+
+    status: int
+    reason: str
+    version: float
+    headers: CIMultiDict[str]
+    chunk: Callable[[], Awaitable[bytes]]
+
+
+class Connection:
+    """One connection of a probe, for one request after another; knows how to end it."""
 
     __slots__ = (
         "_content",
+        "_defaults",
         "_ending",
-        "_opened",
+        "_handler",
+        "_length",
+        "_masked",
+        "_response",
+        "_sock",
         "_transport",
         "attempt",
-        "context",
+        "awaiting",
         "flood",
+        "heard",
+        "http2",
         "lost",
         "max_bytes",
         "peer_closed",
-        "server_name",
+        "received",
     )
 
-    def __init__(self, attempt: Attempt, context: ssl.SSLContext | None, server_name: str) -> None:
+    def __init__(self, attempt: Attempt, sock: socket.socket, defaults: Mapping[str, str]) -> None:
+        """`defaults` are header fields that HTTP/2 sends besides the request's; aiohttp's session has its own."""
         self.attempt = attempt
-        self.context = context
-        self.server_name = server_name
-        self.max_bytes = HEAD_BYTES + READ_BYTES
+        self._defaults = defaults
+        self.http2: Http2 | None = None
+        self.awaiting = False  # the first byte of a response
         self.flood = False  # more than max_bytes came
+        self.heard = False  # anything of the response in progress
+        self.lost: OSError | None = None  # what ended the connection, unless it was a close
+        self.max_bytes = HEAD_BYTES + READ_BYTES
+        self.peer_closed = False
+        self.received = 0
         self._content: StreamReader | None = None
         self._ending = ""
-        self.peer_closed = False
-        self.lost: OSError | None = None  # what ended the connection, unless it was a close
-        self._opened = False
+        self._handler: _Handler | None = None
+        self._length = 0  # of the body that was taken
+        self._masked: Callable[[str], str] = str
+        self._response: ClientResponse | None = None
+        self._sock = sock
         self._transport: asyncio.Transport | None = None
 
-    async def open(self, loop: asyncio.AbstractEventLoop) -> ResponseHandler:
-        if self._opened:  # aiohttp asks again when it would retry; a probe is one connection
-            raise ProbeError(Failure.CLOSED, "connection closed before the response")
-        self._opened = True
-        sock = await self.attempt.connect()
-        if self.context is not None:
-            self.attempt.step = "TLS handshake"
+    async def open(self, context: ssl.SSLContext | None, server_name: str) -> None:
+        """The TLS handshake where there is a context. Raises ProbeError."""
+        loop = asyncio.get_running_loop()
+        attempt = self.attempt
+        if context is not None:
+            attempt.step = "TLS handshake"
         try:
-            transport, handler = await loop.create_connection(
+            self._transport, self._handler = await loop.create_connection(
                 lambda: _Handler(loop, self),
-                sock=sock,
-                ssl=self.context,
-                server_hostname=None if self.context is None else self.server_name,
+                sock=self._sock,
+                ssl=context,
+                server_hostname=None if context is None else server_name,
             )
         except ssl.SSLError as error:
-            raise tls_error(error, "TLS handshake") from error
+            attempt.facts = replace(attempt.facts, tls=tls.shown(error))
+            raise tls.tls_error(error) from error
         except OSError as error:
-            raise failure.network(error.errno, self.attempt.step) from error
+            raise failure.network(error.errno, attempt.step) from error
         except ValueError as error:
-            raise ProbeError(Failure.LOCAL, f"no usable TLS server name: {excerpt(self.server_name)}") from error
-        self._transport = transport
-        if self.context is not None:
-            self.attempt.end_phase("tls")
-        self.attempt.step = "response"
-        return handler
+            raise ProbeError(Failure.LOCAL, f"no usable TLS server name: {excerpt(server_name)}") from error
+        if context is not None:
+            self._look_at(self._transport)
+            attempt.end_phase("tls")
 
-    def expect_body(self, content: StreamReader) -> None:
+    def _look_at(self, transport: asyncio.Transport) -> None:
+        session = transport.get_extra_info("ssl_object")
+        seen = None if session is None else tls.facts(session)
+        self.attempt.facts = replace(self.attempt.facts, tls=seen)
+        if seen is not None:
+            self.attempt.note(tls.in_words(seen))
+
+    def speak_http2(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
+        """The server chose it: from its first byte on."""
+        reader = asyncio.StreamReader(READ_BYTES, loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+
+        self.http2 = Http2(self.attempt, _Wire(self.attempt, reader, transport))
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may follow; the last response has been read to its end."""
+        if self._transport is None or self._transport.is_closing() or self.peer_closed:
+            return False
+        if self.http2 is not None:
+            return self.http2.ended and self.http2.reusable
+        return self._handler is not None and not self._handler.should_close
+
+    async def ask(self, session: ClientSession, asked: Asked) -> Reply:
+        """Send a request, await the head of its response. Raises ProbeError or OSError."""
+        self.attempt.step = "response"
+        self.heard = False
+        self._masked = asked.masked
+        if self.http2 is not None:
+            return await self._ask_http2(self.http2, asked)
+        self.awaiting, self.received, self._content, self._length = True, 0, None, 0
+        self.max_bytes = HEAD_BYTES + READ_BYTES
+        token = _in_use.set(self)
+        try:
+            response = self._response = await session.request(
+                asked.method,
+                asked.url,
+                headers=CIMultiDict(asked.sent),
+                data=asked.body or None,
+                allow_redirects=False,
+                skip_auto_headers=("Content-Type",),
+            )
+        except (ClientError, HttpProcessingError, ValueError) as error:
+            raise self._classified(error) from error
+        finally:
+            _in_use.reset(token)
+        self._expect_body(response.content)
+        version = response.version or (1, 1)
+        headers = CIMultiDict(response.headers)
+        return Reply(response.status, response.reason or "", float(f"{version[0]}.{version[1]}"), headers, self._chunk)
+
+    async def _ask_http2(self, http2: Http2, asked: Asked) -> Reply:
+        fields = CIMultiDict(asked.sent)
+        url = asked.url
+        pseudo = [
+            (":method", asked.method),
+            (":authority", fields.get("Host", url.raw_authority.rpartition("@")[2])),
+            (":scheme", url.scheme),
+            (":path", url.raw_path_qs),
+        ]
+        for name, value in self._defaults.items():
+            fields.setdefault(name, value)
+        plain = [(name.lower(), value) for name, value in fields.items() if name.lower() not in _OF_A_CONNECTION]
+        if asked.body:
+            plain.append(("content-length", str(len(asked.body))))
+        status, headers = await http2.request([*pseudo, *plain], asked.body)
+        self.heard = True
+        decoded = CIMultiDict(
+            (name, value.encode("latin-1").decode("utf-8", "surrogateescape")) for name, value in headers
+        )
+        return Reply(status, "", 2.0, decoded, http2.chunk)
+
+    async def _chunk(self) -> bytes:
+        if self._content is None:
+            return b""
+        try:
+            chunk = await self._content.readany()
+        except (ClientError, HttpProcessingError, ValueError) as error:
+            raise self._classified(error) from error
+        self._length += len(chunk)
+        self._allow()
+        return chunk
+
+    def _expect_body(self, content: StreamReader) -> None:
         """The head has ended."""
         self.attempt.step = "body"
         self._content = content
-        self.allow(0)
+        self._allow()
         self._fail_unfinished_body()
 
-    def allow(self, body_bytes: int) -> None:
+    def _allow(self) -> None:
         """So much of the body has been taken; more may arrive in proportion."""
-        self.max_bytes = HEAD_BYTES + AHEAD_BYTES + FRAMING * body_bytes
+        self.max_bytes = HEAD_BYTES + AHEAD_BYTES + FRAMING * self._length
 
     def over(self, error: BaseException | None) -> None:
         """The connection has ended; `error` is what aiohttp made of it."""
@@ -118,21 +244,72 @@ class Exchange:
             return
         content.set_exception(ClientPayloadError(self._ending))
 
-    def end(self, *, well: bool) -> None:
+    async def end(self, *, well: bool) -> None:
         """Close now: with FIN (and TLS close_notify) after a whole answer, else with RST."""
-        sock = self.attempt.sock
-        if sock is None:
-            return
+        if self._response is not None:
+            self._response.close()
+        self.attempt.count_retransmits()
         if not well:
-            flow.harden(sock)
+            flow.harden(self._sock)
         elif self._transport is not None:
-            flow.soften(sock)
+            if self.http2 is not None:
+                await self.http2.close()
+            flow.soften(self._sock)
             self._transport.close()
         if self._transport is None:
-            sock.close()
+            self._sock.close()
         else:
             # Nothing that matters is unsent; a close alone would wait for the peer's close_notify.
             _abort(self._transport)
+
+    def take(self) -> ResponseHandler:
+        """What aiohttp reads and writes through."""
+        if self._handler is None:
+            raise ProbeError(Failure.CLOSED, "connection closed before the response")
+        return self._handler
+
+    def _classified(self, error: Exception) -> ProbeError:
+        step = self.attempt.step
+        if self.flood:
+            return ProbeError(Failure.PROTOCOL, f"{step}: more than {self.max_bytes} bytes")
+        if isinstance(self.lost, ssl.SSLError):
+            return tls.tls_error(self.lost, step)
+        if self.lost is not None:
+            return failure.network(self.lost.errno, step)
+        if isinstance(error, InvalidURL):
+            return ProbeError(Failure.LOCAL, f"unusable URL: {excerpt(str(error))}")
+        if isinstance(error, ClientConnectionError) or self._cut_short(error):
+            return ProbeError(Failure.CLOSED, f"{step}: connection closed before its end")
+        message = error.message if isinstance(error, ClientResponseError | HttpProcessingError) else str(error)
+        return ProbeError(Failure.PROTOCOL, f"{step}: {excerpt(self._masked(message))}")
+
+    def _cut_short(self, error: Exception) -> bool:
+        """The body ended before its length or its last chunk; a malformed chunk is something else."""
+        if not isinstance(error, ClientPayloadError):
+            return False
+        cause = error.__cause__
+        return isinstance(cause, ContentLengthError) or (isinstance(cause, TransferEncodingError) and self.peer_closed)
+
+
+class _Wire:
+    """A transport of asyncio, as HTTP/2 wants it."""
+
+    def __init__(self, attempt: Attempt, reader: asyncio.StreamReader, transport: asyncio.Transport) -> None:
+        self._attempt = attempt
+        self._reader = reader
+        self._transport = transport
+
+    async def receive(self) -> bytes:
+        try:
+            return await self._reader.read(READ_BYTES)
+        except ssl.SSLError as error:
+            raise tls.tls_error(error, self._attempt.step) from error
+
+    async def send(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def finish(self) -> None:
+        """The connection closes it."""
 
 
 def _abort(transport: asyncio.Transport) -> None:
@@ -141,11 +318,11 @@ def _abort(transport: asyncio.Transport) -> None:
         transport.abort()
 
 
-exchange_in_progress: ContextVar[Exchange] = ContextVar("exchange_in_progress")
+_in_use: ContextVar[Connection] = ContextVar("connection in use")
 
 
 class PinnedConnector(BaseConnector):
-    """Opens what `exchange_in_progress` says, whatever the URL says."""
+    """Uses the connection of the request in progress, whatever the URL says, and keeps none."""
 
     def __init__(self) -> None:
         super().__init__(force_close=True, limit=0)
@@ -156,45 +333,51 @@ class PinnedConnector(BaseConnector):
         traces: list[Trace],  # noqa: ARG002
         timeout: ClientTimeout,  # noqa: ARG002, ASYNC109
     ) -> ResponseHandler:
-        return await exchange_in_progress.get().open(self._loop)
+        return _in_use.get().take()
 
 
 class _Handler(ResponseHandler):
-    """Marks the first byte and bounds the total."""
+    """Marks the first byte of each response, and bounds their bytes."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, exchange: Exchange) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, connection: Connection) -> None:
         super().__init__(loop)
-        self._exchange = exchange
-        self._received = 0
+        self._connection = connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # asyncio's, undocumented: 256 KiB
         super().connection_made(transport)
+        session = transport.get_extra_info("ssl_object")
+        if (
+            session is not None
+            and session.selected_alpn_protocol() == ALPN
+            and isinstance(transport, asyncio.Transport)
+        ):
+            self._connection.speak_http2(self._loop, transport)
+
+    def close(self) -> None:
+        """A response has been read, or given up; the connection is the probe's to close."""
+
+    abort = close
 
     def data_received(self, data: bytes) -> None:
-        exchange = self._exchange
-        if not self._received and data:
-            exchange.attempt.end_phase("processing")
-        self._received += len(data)
-        if self._received > exchange.max_bytes and self.transport is not None:
-            exchange.flood = True
+        connection = self._connection
+        if connection.awaiting and data:
+            connection.awaiting = False
+            connection.heard = True
+            connection.attempt.end_phase("processing")
+        connection.received += len(data)
+        if connection.received > connection.max_bytes and self.transport is not None:
+            connection.flood = True
             _abort(self.transport)
             return
         super().data_received(data)
 
     def eof_received(self) -> None:
-        self._exchange.peer_closed = True
+        self._connection.peer_closed = True
         super().eof_received()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if isinstance(exc, OSError):
-            self._exchange.lost = exc
+            self._connection.lost = exc
         super().connection_lost(exc)
-        self._exchange.over(self.exception())
-
-
-def tls_error(error: ssl.SSLError, doing: str) -> ProbeError:
-    """TLS was refused, by the peer's certificate, by its alert, or by what it sent instead."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return ProbeError(Failure.TLS, f"{doing}: certificate not accepted: {excerpt(error.verify_message)}")
-    return ProbeError(Failure.TLS, f"{doing}: {excerpt(error.reason or str(error))}")
+        self._connection.over(self.exception())

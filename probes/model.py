@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+
+from probes.facts import NOTHING, Facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,8 @@ class Outcome:
     `flow` has the source address and port that were really used. `phases` are seconds by name (resolve,
     connect, tls, banner, processing, transfer), only those that were finished. `connected` tells whether
     the transport handshake finished (a silence after it is not the path's). `identity` is the raw text in
-    which the answer may name its node, if the target has an identity rule and the answer held it.
+    which the answer may name its node, if the target has an identity rule and the answer held it. `facts` are what
+    else was seen, `transcript` what happened, line by line: bounded, printable, and without secrets.
     """
 
     flow: Flow
@@ -78,6 +81,8 @@ class Outcome:
     phases: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     connected: bool = False
     identity: str | None = None
+    facts: Facts = NOTHING
+    transcript: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +98,17 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """All that a prober needs besides its module: the pinned flow, the name asked for, a deadline."""
+    """All that a prober needs besides its module: the pinned flow, the name asked for, a deadline.
+
+    The last four are of http alone. `leave_path` follows a redirect to another origin, too, on flows that the kernel
+    chooses; `resolve` then gives an IP address for a host name, or raises OSError.
+    """
 
     flow: Flow
     host: str  # as configured: goes into Host and SNI
     timeout_seconds: float
     identity: Identity | None = None
+    scheme: str | None = None  # http or https; None leaves it to the module
+    path: str | None = None  # with its query; None is the module's
+    leave_path: bool = False
+    resolve: Callable[[str], Awaitable[str]] | None = None

@@ -7,12 +7,16 @@ It is also the syntax of Prometheus' programs, blackbox_exporter's modules among
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any
 
 import re2
 from pydantic import BeforeValidator, InstanceOf, PlainSerializer
+
+_REFERENCE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)  # of a template, as Go's regexp.Expand reads it
 
 _OPTIONS = re2.Options()
 _OPTIONS.log_errors = False  # an error is the caller's to report
@@ -31,6 +35,31 @@ class Expression:
     def search(self, text: str) -> bool:
         """Whether the pattern matches anywhere in `text`."""
         return _compiled(self.pattern).search(text) is not None
+
+    def find(self, text: str) -> Found | None:
+        """The first match, with what its groups held."""
+        compiled = _compiled(self.pattern)
+        match = compiled.search(text)
+        return None if match is None else Found((match[0], *match.groups()), dict(compiled.groupindex))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A match. `groups` begins with the whole of it; None is a group that took no part. `names` tells their numbers."""
+
+    groups: tuple[str | None, ...]
+    names: Mapping[str, int]
+
+    def expand(self, template: str) -> str:
+        """`template` with $1, ${1}, $name and ${name} replaced; what names no group is empty, $$ is a dollar sign."""
+        return _REFERENCE.sub(self._referenced, template)
+
+    def _referenced(self, reference: re.Match[str]) -> str:
+        if reference[1]:
+            return "$"
+        name = reference[2] or reference[3]
+        number = int(name) if name.isdecimal() and len(name) < 6 else self.names.get(name)  # noqa: PLR2004
+        return (self.groups[number] or "") if number is not None and number < len(self.groups) else ""
 
 
 def expression(text: str) -> Expression:

@@ -1,5 +1,5 @@
-"""`ssh`: the version exchange of RFC 4253, section 4.2, with a real server, and nothing after it, unless the
-target tells its nodes by their host keys: then the key exchange, as far as the host key.
+"""`ssh`: the version exchange of RFC 4253, section 4.2, with a real server; where the host key matters the key
+exchange as far as that (probes.ssh_hostkey); where a login is asked for, a whole session (probes.ssh_login).
 
 Our identification is sent at once. Observed with OpenSSH 9.2: a client that closes without one is logged as
 `error: kex_exchange_identification`; with one, a FIN after it costs one line at level INFO ("Connection
@@ -15,42 +15,45 @@ import asyncio
 import re
 import secrets
 import socket
-from typing import ClassVar
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import BaseModel, ConfigDict
-
-from probes import flow
+from probes import flow, ssh_login
 from probes.attempt import Attempt
+from probes.facts import SshFacts
 from probes.failure import ProbeError
 from probes.model import Failure, Outcome, Request
-from probes.pattern import Pattern, group
-from probes.ssh_banner import BannerError, BannerParser
+from probes.pattern import group
+from probes.ssh_banner import Banner, BannerError, BannerParser
+from probes.ssh_files import LoginFiles
 from probes.ssh_hostkey import HostKeyError, HostKeyExchange
+from probes.ssh_module import SshModule
 from probes.text import excerpt, identity_text
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from probes.ssh_login import Login
 
 FAREWELL_SECONDS = 1.0  # how long the server may take to close after us
 FAREWELL_BYTES = 16_384  # a KEXINIT is 1 to 3 KiB
 _CHUNK = 2048
-
-
-class SshModule(BaseModel):
-    """What a banner must look like; `expect_banner` is searched in the whole identification string."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    expect_banner: Pattern | None = None
+_IN_GOOD_ORDER = (None, Failure.EXPECTATION)
 
 
 class SshProber:
-    """Keeps nothing between probes."""
+    """Keeps nothing between probes but the files that logins need."""
 
+    transport: ClassVar[str] = "tcp"
     module: ClassVar[type[BaseModel]] = SshModule
     identities: ClassVar[tuple[str, ...]] = ("banner", "host_key")
 
     def __init__(self, version: str) -> None:
         # Section 4.2: the software version holds no space and no minus sign.
-        software = re.sub(r"[^!-,.-~]", "_", version)
-        self._identification = f"SSH-2.0-ecmp-exporter_{software}\r\n".encode("ascii")
+        self._software = "ecmp-exporter_" + re.sub(r"[^!-,.-~]", "_", version)
+        self._identification = f"SSH-2.0-{self._software}\r\n".encode("ascii")
+        self._files = LoginFiles()
 
     async def open(self) -> None:
         """Nothing to open."""
@@ -59,39 +62,101 @@ class SshProber:
         """Nothing to close."""
 
     async def probe(self, request: Request, module: SshModule) -> Outcome:
+        login = await self._prepared(request, module)
         attempt = Attempt(request)
         try:
-            outcome = await attempt.run(self._exchange(attempt, module))
-            if attempt.sock is not None and outcome.failure in (None, Failure.EXPECTATION):
+            if login is None:
+                outcome = await attempt.run(self._exchange(attempt, module))
+            else:
+                outcome = await attempt.run(self._log_in(attempt, module, login))
+            # What a session said last has to arrive: that its command is to be killed.
+            if attempt.sock is not None and (outcome.failure in _IN_GOOD_ORDER or "login" in outcome.phases):
                 await _part(attempt.sock)
         finally:
             attempt.drop()
         return outcome
 
+    async def _prepared(self, request: Request, module: SshModule) -> Login | ProbeError | None:
+        """Read files before the clock of the probe starts; None where the module does not log in."""
+        if module.login is None:
+            return None
+        try:
+            async with asyncio.timeout(request.timeout_seconds):
+                algorithm = _algorithm(request, module)
+                return await ssh_login.prepare(request, module, self._files, algorithm, self._software)
+        except ProbeError as error:
+            return error
+        except TimeoutError:
+            return ProbeError(Failure.LOCAL, f"cannot read the files of the login within {request.timeout_seconds:g} s")
+
+    async def _log_in(self, attempt: Attempt, module: SshModule, login: Login | ProbeError) -> None:
+        if isinstance(login, ProbeError):
+            raise login
+        await attempt.connect()
+        attempt.note(f"sending identification SSH-2.0-{self._software}")
+        await login.go(attempt, partial(_judge_banner, attempt, module))
+
     async def _exchange(self, attempt: Attempt, module: SshModule) -> None:
         sock = await attempt.connect()
         attempt.step = "identification string"
+        attempt.note(f"sending identification SSH-2.0-{self._software}")
         await asyncio.get_running_loop().sock_sendall(sock, self._identification)
-        line, rest = await _banner(sock)
-        attempt.end_phase("banner")
-        expected = module.expect_banner is None or module.expect_banner.search(line)
+        banner, rest = await _banner(sock)
+        _saw_banner(attempt, banner)
         identity = attempt.request.identity
-        if identity is not None and identity.kind == "banner":
-            named = group(identity.rule, line)
-            attempt.identity = None if named is None else identity_text(named)
-        elif identity is not None and identity.kind == "host_key":
+        if module.wants_host_key or (identity is not None and identity.kind == "host_key"):
             attempt.step = "key exchange"
             try:
-                attempt.identity = await _fingerprint(sock, rest, identity.rule)
-                attempt.end_phase("processing")
+                await _look_at_host_key(attempt, module, sock, rest)
             except (ProbeError, OSError):
-                if expected:  # else the wrong banner is what is wrong
-                    raise
-        if not expected:
-            raise ProbeError(Failure.EXPECTATION, f"banner does not match expect_banner: {excerpt(line)}")
+                _expect_banner(module, banner)  # else the wrong banner is what is wrong
+                raise
+        _expect_banner(module, banner)
+        _expect_host_key(attempt, module)
 
 
-async def _banner(sock: socket.socket) -> tuple[str, bytes]:
+def _algorithm(request: Request, module: SshModule) -> str:
+    """The host key's algorithm to ask for: the one that names nodes comes first."""
+    identity = request.identity
+    named = identity.rule if identity is not None and identity.kind == "host_key" else ""
+    return named or module.algorithm
+
+
+def _judge_banner(attempt: Attempt, module: SshModule, banner: Banner) -> None:
+    """The identification string of a session that goes on."""
+    _saw_banner(attempt, banner)
+    attempt.step = "key exchange"
+    _expect_banner(module, banner)
+
+
+def _saw_banner(attempt: Attempt, banner: Banner) -> None:
+    attempt.end_phase("banner")
+    attempt.note(f"identification: {banner.line}")
+    comment = identity_text(banner.comments)
+    attempt.facts = replace(attempt.facts, ssh=SshFacts(banner.version, banner.software, comment))
+    identity = attempt.request.identity
+    if identity is not None and identity.kind == "banner":
+        named = group(identity.rule, banner.line)
+        attempt.identity = None if named is None else identity_text(named)
+
+
+def _expect_banner(module: SshModule, banner: Banner) -> None:
+    expected = module.expect_banner
+    if expected is not None and not expected.search(banner.line):
+        raise ProbeError(
+            Failure.EXPECTATION,
+            f"banner {excerpt(banner.line)} does not match expect_banner {excerpt(expected.pattern)}",
+        )
+
+
+def _expect_host_key(attempt: Attempt, module: SshModule) -> None:
+    seen = attempt.facts.ssh.host_key if attempt.facts.ssh is not None else None
+    if module.host_keys and seen not in module.host_keys:
+        found = f"host key {seen}" if seen else "the host key, of an algorithm that was not asked for,"
+        raise ProbeError(Failure.EXPECTATION, f"{found} {ssh_login.one_of(module.host_keys)}")
+
+
+async def _banner(sock: socket.socket) -> tuple[Banner, bytes]:
     """The identification string, and what the server said right after it."""
     loop = asyncio.get_running_loop()
     parser = BannerParser()
@@ -107,7 +172,21 @@ async def _banner(sock: socket.socket) -> tuple[str, bytes]:
                 parser.feed(line + end)
     except BannerError as error:
         raise ProbeError(Failure.PROTOCOL, str(error)) from error
-    return parser.banner.line, rest
+    return parser.banner, rest
+
+
+async def _look_at_host_key(attempt: Attempt, module: SshModule, sock: socket.socket, data: bytes) -> None:
+    """Take the key exchange as far as the host key; `data` is what has come already."""
+    fingerprint = await _fingerprint(sock, data, _algorithm(attempt.request, module))
+    attempt.end_phase("processing")
+    attempt.note(f"host key {fingerprint}" if fingerprint else "server has no host key that was asked for")
+    if attempt.facts.ssh is not None:
+        expected = fingerprint in module.host_keys
+        seen = replace(attempt.facts.ssh, host_key=fingerprint, host_key_expected=expected)
+        attempt.facts = replace(attempt.facts, ssh=seen)
+    identity = attempt.request.identity
+    if identity is not None and identity.kind == "host_key":
+        attempt.identity = fingerprint
 
 
 async def _fingerprint(sock: socket.socket, data: bytes, algorithm: str) -> str | None:

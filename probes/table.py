@@ -5,8 +5,12 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from probes.dns_prober import DnsProber
+from probes.grpc import GrpcProber
 from probes.http import HttpProber
+from probes.icmp import IcmpProber
 from probes.ssh import SshProber
+from probes.tcp import TcpProber
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,9 +22,11 @@ if TYPE_CHECKING:
 
 class Prober(Protocol):
     """Speaks one protocol. `module` is the schema of its section in a module of the configuration, `identities`
-    are the kinds of identity that its answers can hold.
+    are the kinds of identity that its answers can hold. `transport` (tcp, udp or icmp) is what its flows are made
+    of, unless its module says otherwise: one of icmp has no ports.
     """
 
+    transport: ClassVar[str]
     module: ClassVar[type[BaseModel]]
     identities: ClassVar[tuple[str, ...]]
 
@@ -34,9 +40,16 @@ class Prober(Protocol):
         """Never raises for what the network does; cancellation passes through."""
 
 
-PROBERS: Mapping[str, type[Prober]] = MappingProxyType({"http": HttpProber, "ssh": SshProber})
-
-NOT_YET = frozenset({"dns", "grpc", "icmp", "tcp"})  # blackbox_exporter's other probers
+PROBERS: Mapping[str, type[Prober]] = MappingProxyType(
+    {
+        "dns": DnsProber,
+        "grpc": GrpcProber,
+        "http": HttpProber,
+        "icmp": IcmpProber,
+        "ssh": SshProber,
+        "tcp": TcpProber,
+    }
+)
 
 
 class Probers:

@@ -8,6 +8,8 @@ IDENTITY_CHARACTERS = 256
 
 def excerpt(data: bytes | str, limit: int = EXCERPT_CHARACTERS) -> str:
     """At most `limit` printable ASCII characters of what was received; the rest escaped or cut."""
+    if isinstance(data, str) and len(data) <= limit and data.isascii() and data.isprintable() and "\\" not in data:
+        return data  # most lines of a transcript
     # An escape is up to ten characters long: cutting before and after keeps the work bounded.
     head = data[: limit + 1]
     raw = head if isinstance(head, bytes) else head.encode("utf-8", "surrogateescape")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from exporter.board import Board
 from exporter.conclude import Standpoint
 from exporter.config import Router
+from exporter.dns_status import DnsStatus, Expectation, Lookup, dns_status
 from exporter.evidence import Hop, of_vip
 from exporter.expected import Target
 from exporter.feed import RouterFeed
@@ -21,6 +22,7 @@ from exporter.status import Status
 from exporter.steering import Choice, Method
 from exporter.steering_status import HopSteering, Steered, SteeringStatus, TraceTraffic, TrustStatus
 from exporter.verdicts import PathResult
+from probes.facts import Facts, HttpFacts, SshFacts, TcpFacts, TlsFacts
 from probes.ports import Source
 from tests.exporter.scenario import NOW, World, build
 
@@ -43,6 +45,12 @@ TRUST = (
         trace_agreement=1.0,
         trace_compared=12,
     ),
+)
+FACTS = Facts(  # of more protocols than one answer can be of
+    tcp=TcpFacts(handshake_rtt_seconds=0.0005),
+    tls=TlsFacts("TLS 1.3", "TLS_AES_128_GCM_SHA256", earliest_expiry=NOW + 86400, fingerprint_sha256="ab" * 32),
+    http=HttpFacts(status_code=200, version=1.1),
+    ssh=SshFacts("2.0", "OpenSSH_9.2p1", "Debian-2", "SHA256:" + "A" * 43),
 )
 TRAFFIC = TraceTraffic({"segment": 40, "knock": 16}, {"segment": 38, "knock": 16})
 
@@ -74,13 +82,26 @@ def commit(board: Board, place: tuple[str, str, str], results: Mapping[str, Path
     )
 
 
-def run(board: Board, world: World, now: float = NOW) -> Status:
-    """Commit the world's results, judge every target and give the status."""
+def names_of(target: Target, *strangers: str) -> DnsStatus:
+    """Two resolvers that agree on the target's addresses, or all but that."""
+    answers = (("system", target.vips), ("public", (*target.vips, *strangers)))
+    lookups = [Lookup(resolver, NOW, addresses, seconds=0.02) for resolver, addresses in answers]
+    return dns_status("www.example.org", lookups, target.vips, Expectation(target.vips))
+
+
+def run(board: Board, world: World, now: float = NOW, names: Callable[[Target], DnsStatus | None] = names_of) -> Status:
+    """Commit the world's results, judge every target and give the status; `names` are asked of the target web."""
     for point in world.standpoints:
         for target in world.expected.targets.values():
             for vip in target.vips:
                 results = {
-                    via: replace(result, phases=MappingProxyType({"connect": 0.001, "tls": 0.002}), at=now)
+                    via: replace(
+                        result,
+                        phases=MappingProxyType({"connect": 0.001, "tls": 0.002}),
+                        facts=FACTS,
+                        retransmits=2,
+                        at=now,
+                    )
                     for via, result in point.exercises[vip].results.items()
                 }
                 commit(board, (point.router, target.name, vip), results)
@@ -95,7 +116,7 @@ def run(board: Board, world: World, now: float = NOW) -> Status:
             )
             for point in world.standpoints
         ]
-        board.judge(world.expected, target, points, now, target.name == "web" or None)
+        board.judge(world.expected, target, points, now, names(target) if target.name == "web" else None)
     board.round_ended(now)
     feeds = {point.router: feed_of(world, point.router) for point in world.standpoints}
     views = {point.router: point.view for point in world.standpoints if point.view is not None}

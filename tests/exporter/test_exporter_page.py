@@ -61,7 +61,7 @@ def test_before_the_first_round() -> None:
 
 def test_links_stand_under_the_prefix() -> None:
     links = [value for name, value in page_of(status_of(), "/ecmp").attributes if name == "href"]
-    assert links == ["/ecmp/metrics", "/ecmp/api/v1/status", "/ecmp/api/v1/events", "/ecmp/config"]
+    assert links == ["/ecmp/history", "/ecmp/metrics", "/ecmp/api/v1/status", "/ecmp/api/v1/events", "/ecmp/config"]
 
 
 def test_steering_is_told_for_each_vip() -> None:

@@ -12,6 +12,9 @@ from tests.exporter.statuses import status_of
 UNKNOWN = {"routers": {"edge": {"snapshot": False}}}
 
 
+ADDED = ["dns_problem", "dns_answers"]  # to the contract: keys may be added
+
+
 def test_the_document_has_exactly_the_keys_of_the_contract() -> None:
     for case in ({}, UNKNOWN, {"routers": {"edge": {"fib": ["10.0.0.99"]}}}):
         document = to_json(status_of(case))
@@ -23,13 +26,13 @@ def test_the_document_has_exactly_the_keys_of_the_contract() -> None:
                 "name", "address", "verdict", "paths_ok", "paths_expected", "direct_check", "since",
             ]  # fmt: skip
         for target in document["targets"]:
-            assert list(target) == ["name", "address", "port", "vips", "verdict", "next_hops"]
+            assert list(target) == ["name", "address", "port", "vips", "verdict", "next_hops", *ADDED]
             assert list(target["next_hops"]) == ["expected", "announced", "installed", "exercised", "ok"]
         assert document["paths"]
         for path in document["paths"]:
             assert list(path) == [
                 "target", "vip", "port", "router", "node", "next_hop", "verdict", "reason", "remedy", "since",
-                "steering", "probe", "bgp",
+                "steering", "probe", "bgp", "differs",
             ]  # fmt: skip
             assert list(path["steering"]) == ["method", "confidence", "source_ports"]
             assert list(path["probe"]) == ["success", "failure", "duration_seconds", "phases"]

@@ -29,9 +29,30 @@ NEEDS_FAULT: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
         ("ecmp-exporter", "Failed probes by reason"): "blackhole",
     }
 )
+_NO_NAME: Final = "the lab's targets are addresses, and it has no name server"
+_NO_TLS: Final = "the lab's servers speak no TLS"
+_NOT_SSH: Final = "$target is not an SSH server, and without TLS nothing else of it is compared"
 # Panels that the rehearsal network never has anything for, and why.
 NOT_IN_LAB: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
-    {("ecmp-target", "DNS"): "the lab's targets are addresses, and it has no name server"}
+    {
+        ("ecmp-target", "DNS"): _NO_NAME,
+        ("ecmp-target", "Look-ups by resolver"): _NO_NAME,
+        ("ecmp-target", "Look-up time"): _NO_NAME,
+        ("ecmp-target", "Addresses of the name"): _NO_NAME,
+        ("ecmp-overview", "Names with a mismatch"): _NO_NAME,
+        ("ecmp-overview", "Certificates: days left"): _NO_TLS,
+        ("ecmp-overview", "Certificates that expire first"): _NO_TLS,
+        ("ecmp-target", "Certificate: days left"): _NO_TLS,
+        ("ecmp-target", "TLS sessions"): _NO_TLS,
+        ("ecmp-target", "What the last answers show"): "two of its columns are about TLS and about servers to compare",
+        (
+            "ecmp-overview",
+            "Targets with unlike servers",
+        ): "its SSH servers are single, and nothing else can be compared",
+        ("ecmp-target", "Unlike servers"): _NOT_SSH,
+        ("ecmp-target", "Unlike servers over time"): _NOT_SSH,
+        ("ecmp-target", "SSH servers"): _NOT_SSH,
+    }
 )
 _VARIABLE: Final = re.compile(r"\$([A-Za-z_]\w*)|\$\{(\w+)(?::\w+)?\}")
 

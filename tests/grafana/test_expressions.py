@@ -22,7 +22,7 @@ from tests.grafana.queries import (
 
 CHOSEN = {"node": "leviathan3", "target": "web", "router": "edge"}
 # What a query may add to the rows that a table joins on other labels: there is one value for each row.
-ADDED = {"runbook", "method", "hash", "version"}
+ADDED = {"runbook", "method", "hash", "version", "software"}
 # Labels with as many values as there are nodes or targets. On a dashboard about one of them that one is no longer many.
 MANY = {"node", "target", "vip", "next_hop", "neighbor"}
 FIXED = {"ecmp-node": {"node", "neighbor"}, "ecmp-target": {"target", "vip"}}

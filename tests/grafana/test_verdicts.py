@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from exporter.verdicts import Summary, Verdict
+from grafana.answers import DAYS
 from grafana.verdicts import PATH, SUMMARY, UNKNOWN, Word
 from tests.grafana.queries import dashboards, panels
 from tests.prometheus.expressions import rules
@@ -66,6 +68,16 @@ def test_wherever_verdicts_are_shown_all_of_them_are_words() -> None:
         for value, result in one.items():
             assert result["color"] == PATH[result["text"]].color
             assert value in {result["text"], str(PATH[result["text"]].rank)}
+
+
+def test_days_left_change_their_colour_where_the_alerts_fire() -> None:
+    fires = {
+        rule.labels["severity"]: int(found[1])
+        for rule in rules()
+        if rule.alert == "EcmpCertificateExpiring"
+        and (found := re.search(r"< time\(\) \+ (\d+) \* 86400", rule.expression))
+    }
+    assert [limit for limit, _ in DAYS] == [None, fires["critical"], fires["warning"]]
 
 
 def _mappings(dashboard: Any) -> Iterator[dict[str, dict[str, str]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -39,6 +40,27 @@ class Sshd:
         return printed.decode().split()[1]
 
 
+async def make_key(path: Path, passphrase: str = "", kind: str = "ed25519") -> str:
+    """Write a key pair; returns the line of the public one."""
+    keygen = await asyncio.create_subprocess_exec("ssh-keygen", "-qt", kind, "-N", passphrase, "-f", str(path))
+    assert await keygen.wait() == 0
+    return path.with_name(f"{path.name}.pub").read_text("utf-8")
+
+
+def login_settings(directory: Path, *public_keys: str) -> list[str]:
+    """Whoever runs the tests may log in with these keys; their own start files take no part."""
+    home = directory / "home"
+    home.mkdir()
+    authorized = directory / "authorized_keys"
+    authorized.write_text("".join(public_keys), "utf-8")
+    return [
+        f"AuthorizedKeysFile {authorized}",
+        "StrictModes no",
+        "PermitRootLogin prohibit-password",
+        f"SetEnv HOME={home}",
+    ]
+
+
 @asynccontextmanager
 async def running(
     directory: Path, kinds: Sequence[str] = ("ed25519",), level: str = "DEBUG1", settings: Sequence[str] = ()
@@ -47,8 +69,7 @@ async def running(
     assert program is not None, "install openssh-server: the ssh prober is tested against it"
     found = Sshd(closed_port(), directory / "log", {kind: directory / f"key_{kind}" for kind in kinds})
     for kind, key in found.keys.items():
-        keygen = await asyncio.create_subprocess_exec("ssh-keygen", "-qt", kind, "-N", "", "-f", str(key))
-        assert await keygen.wait() == 0
+        await make_key(key, kind=kind)
     _make_privilege_separation_directory()
     lines = [
         "ListenAddress 127.0.0.1",
@@ -57,6 +78,7 @@ async def running(
         "PidFile none",
         "UsePAM no",
         f"LogLevel {level}",
+        *(["PerSourcePenalties no"] if await _penalizes() else []),
         *settings,
     ]
     config = directory / "config"
@@ -72,6 +94,15 @@ async def running(
         if server.returncode is None:
             server.send_signal(signal.SIGTERM)
         await server.wait()
+
+
+async def _penalizes() -> bool:
+    """Since 9.8 a server keeps those out that come and go too often, as tests do. Older ones know no such setting."""
+    ssh = await asyncio.create_subprocess_exec("ssh", "-V", stderr=asyncio.subprocess.PIPE)
+    _, said = await ssh.communicate()
+    version = re.match(rb"OpenSSH_(\d+)\.(\d+)", said)
+    assert version is not None, said
+    return (int(version[1]), int(version[2])) >= (9, 8)
 
 
 def _make_privilege_separation_directory() -> None:

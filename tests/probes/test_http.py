@@ -8,7 +8,7 @@ import pytest
 
 from probes import http
 from probes.http import HttpProber
-from probes.http_module import HttpModule
+from probes.http_module import MAX_BODY_BYTES, HttpModule
 from probes.model import Failure, Flow, Identity, Outcome, Request
 from tests.probes.servers import (
     abort,
@@ -81,18 +81,19 @@ async def test_request_as_sent(probers: Probers) -> None:
         asked = {"method": "HEAD", "path": "/healthz?full=1", "headers": {"X-Probe": "yes"}}
         assert (await probe(probers, port, module=asked)).success
         assert (await probe(probers, port, module={"headers": {"Host": "other.example"}})).success
-        assert (await probe(probers, port, host="::1")).success
+        assert (await probe(probers, port, host="::1", module={"follow_redirects": False})).success
     assert heads[0][0] == "HEAD /healthz?full=1 HTTP/1.1"
     assert sorted(heads[0][1:-1]) == [
         "Accept-Encoding: identity",
         "Accept: */*",
-        "Connection: close",
+        "Connection: keep-alive",
         f"Host: www.example.org:{port}",
         "User-Agent: ecmp-exporter/0.0.test",
         "X-Probe: yes",
     ]
     assert "Host: other.example" in heads[1]
     assert f"Host: [::1]:{port}" in heads[2]
+    assert "Connection: close" in heads[2]
     assert not any("Cookie" in line for head in heads for line in head)
 
 
@@ -222,12 +223,16 @@ async def test_expectations(probers: Probers, section: dict[str, object], detail
 
 async def test_endless_body_is_read_up_to_the_limit(probers: Probers) -> None:
     async with serving(flooding(b"HTTP/1.1 200 OK\r\n\r\n", b"b" * 9999)) as port:
-        assert (await probe(probers, port)).success
+        endless = await probe(probers, port, seconds=30)
         matched = await probe(
             probers, port, module={"fail_if_body_not_matches_regexp": ["^b+$"], "body_size_limit": "64KB"}
         )
     assert matched.failure is Failure.EXPECTATION
     assert "longer than body_size_limit" in matched.detail
+    assert endless.failure is Failure.EXPECTATION
+    assert endless.detail == f"body is longer than {MAX_BODY_BYTES} bytes"
+    assert endless.facts.http is not None
+    assert endless.facts.http.uncompressed_body_bytes == MAX_BODY_BYTES
 
 
 async def test_compressed_body_is_not_expanded(probers: Probers) -> None:

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from probes import ssh
 from probes.model import Failure, Flow, Identity, Outcome, Request
-from probes.ssh import SshModule, SshProber
+from probes.ssh import SshProber
+from probes.ssh_module import SshModule
 from tests.probes.openssh import running
 from tests.probes.servers import (
     abort,
@@ -125,7 +126,7 @@ async def test_expectation(probers: Probers) -> None:
         outcome = await probe(probers, port, expecting("OpenSSH"), identity=identity)
         assert (await probe(probers, port, expecting("^SSH-2.0-drop"))).success
     assert outcome.failure is Failure.EXPECTATION
-    assert outcome.detail == "banner does not match expect_banner: SSH-2.0-dropbear"
+    assert outcome.detail == "banner SSH-2.0-dropbear does not match expect_banner OpenSSH"
     assert list(outcome.phases) == ["connect", "banner"]
     assert outcome.identity is None
 

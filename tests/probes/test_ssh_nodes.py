@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from probes.model import Failure, Flow, Identity, Outcome, Request
-from probes.ssh import SshModule
+from probes.ssh_module import SshModule
 from tests.probes.openssh import running
 from tests.probes.servers import abort, open_descriptors, serving
 from tests.probes.test_ssh_hostkey import BLOB, fingerprint, kexinit, packet, reply

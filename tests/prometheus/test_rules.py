@@ -29,7 +29,7 @@ DASHBOARDS = {
 OF_THE_ISSUE = {
     "critical": "TargetUnreachable NodeUnreachable PathBlackhole",
     "warning": "NeighborMissing BgpSessionDown RouteMissing RouteUnused RouteNotInstalled StaleRoute "
-    "UnexpectedNextHop RedundancyLost",
+    "UnexpectedNextHop RedundancyLost DnsMismatch",
     "info": "FlowShareUneven PathsUnverified",
 }
 
@@ -98,7 +98,7 @@ def test_each_description_tells_the_labels_of_its_evidence(rule: Rule) -> None:
     labels = expressions.labels_of(rule.expression, {**expressions.recorded_metrics()})
     told = set(re.findall(r"\$labels\.(\w+)", text)) | set(re.findall(r"\$sample\.Labels\.(\w+)", text))
     assert labels - expressions.TARGET_LABELS <= told
-    assert told <= labels | expressions.TARGET_LABELS | {"verdict", "router", "node"}
+    assert told <= labels | expressions.TARGET_LABELS | {"verdict", "router", "node", "next_hop", "vip", "resolver"}
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: f"{rule.alert}-{rule.labels.get('severity')}")
