@@ -110,8 +110,9 @@ class SshTransport:
         try:
             return await asyncio.shield(attempt)
         except asyncio.CancelledError:
-            if attempt.cancelled() and self._closed:
-                raise _given_up(self._settings) from None
+            caller = asyncio.current_task()
+            if attempt.cancelled() and (self._closed or caller is None or not caller.cancelling()):
+                raise _given_up(self._settings) from None  # the attempt was ended, not who waits for it
             raise
         finally:
             self._waiting -= 1

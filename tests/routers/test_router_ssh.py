@@ -270,3 +270,16 @@ async def test_a_home_directory_that_may_not_be_read_is_left_alone(
         assert (await transport.run(command("show"), 5, LIMIT)).exit_status == 0
     finally:
         await transport.close()
+
+
+async def test_who_comes_while_an_attempt_is_given_up_is_told_so(server: Server) -> None:
+    """An attempt that timed out is being ended; whoever joins it then is not cancelled with it."""
+    transport = SshTransport(settings(server))
+    attempt = asyncio.create_task(asyncio.sleep(60))
+    transport._attempt = attempt  # type: ignore[assignment]
+    joined = asyncio.create_task(transport.run(command("show"), 5, LIMIT))
+    await asyncio.sleep(0.05)
+    attempt.cancel()
+    with pytest.raises(RouterError, match="was given up here"):
+        await joined
+    await transport.close()
