@@ -26,7 +26,7 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 
 from grafana.panels import DATASOURCE, Link
-from grafana.promql import ON_PATH, named, select
+from grafana.promql import ON_PATH, named, of_exporters, select
 from grafana.verdicts import RUNBOOKS
 
 WIDTH: Final = 24
@@ -111,7 +111,7 @@ def session_flaps(*matchers: str) -> AnnotationQuery:
 
 def restarts() -> AnnotationQuery:
     """Marks where exporters started: from then on they know anew since when their verdicts hold."""
-    started = f"time() - {select('process_start_time_seconds')} < 90"
+    started = f"time() - {of_exporters(select('process_start_time_seconds'))} < 90"
     return _annotation("Exporter starts", f"topk(20, count by (instance) ({started}))", "{{instance}} started", "blue")
 
 

@@ -6,7 +6,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 
 from grafana.board import Board, Section, restarts, to
 from grafana.panels import Column, Look, Query, lines_panel, stat_panel, table_panel
-from grafana.promql import RATE, select
+from grafana.promql import RATE, exporters_up, of_exporters, select
 from grafana.verdicts import GREEN, ORANGE, RED, either
 
 _BY = "by (instance)"
@@ -39,7 +39,7 @@ def _now() -> list[Panel]:
                 size,
                 mappings=either("down", RED, "up", GREEN),
             ),
-            [Query(f"min {_BY} ({select('up')})", _EACH)],
+            [Query(f"min {_BY} {exporters_up()}", _EACH)],
         ),
         stat_panel(
             Look(
@@ -101,7 +101,7 @@ def _instances() -> Panel:
     by = "by (job, instance)"
     queries = [
         f"max by (job, instance, version) ({select('ecmp_exporter_build_info')})",
-        f"max {by} ({select('process_start_time_seconds')}) * 1000",
+        f"max {by} {of_exporters(select('process_start_time_seconds'))} * 1000",
         f"count {by} ({select('ecmp_node_verdict_info')})",
         f"count {by} ({select('ecmp_target_verdict_info')})",
         f"count {by} ({select('ecmp_router_up')})",
@@ -194,27 +194,29 @@ def _missing() -> Panel:
         minimum=0,
         maximum=1,
     )
-    return lines_panel(look, [Query(f"1 - avg {_BY} (avg_over_time({select('up')}{RATE}))", _EACH)])
+    answered = f"avg_over_time({select('up')}{RATE})"
+    return lines_panel(look, [Query(f"1 - avg {_BY} ({answered} and on (job, instance) {exporters_up()})", _EACH)])
 
 
 def _scrape_duration() -> Panel:
     look = Look("Scrape duration", "How long Prometheus waited for each exporter's metrics.", "s", (8, 8), minimum=0)
-    return lines_panel(look, [Query(f"max {_BY} ({select('scrape_duration_seconds')})", _EACH)])
+    return lines_panel(look, [Query(f"max {_BY} {of_exporters(select('scrape_duration_seconds'))}", _EACH)])
 
 
 def _series() -> Panel:
     look = Look("Series", "Samples per scrape: what each exporter costs Prometheus.", "short", (8, 8), minimum=0)
-    return lines_panel(look, [Query(f"max {_BY} ({select('scrape_samples_scraped')})", _EACH)])
+    return lines_panel(look, [Query(f"max {_BY} {of_exporters(select('scrape_samples_scraped'))}", _EACH)])
 
 
 def _cpu() -> Panel:
     look = Look("CPU", "Processors in use by each exporter; 1 is one of them all the time.", "short", (8, 8), minimum=0)
-    return lines_panel(look, [Query(f"sum {_BY} (rate({select('process_cpu_seconds_total')}{RATE}))", _EACH)])
+    cpu = of_exporters(f"rate({select('process_cpu_seconds_total')}{RATE})")
+    return lines_panel(look, [Query(f"sum {_BY} {cpu}", _EACH)])
 
 
 def _memory() -> Panel:
     look = Look("Memory", "Resident memory of each exporter.", "bytes", (8, 8), minimum=0)
-    return lines_panel(look, [Query(f"max {_BY} ({select('process_resident_memory_bytes')})", _EACH)])
+    return lines_panel(look, [Query(f"max {_BY} {of_exporters(select('process_resident_memory_bytes'))}", _EACH)])
 
 
 def _descriptors() -> Panel:
@@ -222,7 +224,7 @@ def _descriptors() -> Panel:
     return lines_panel(
         look,
         [
-            Query(f"max {_BY} ({select('process_open_fds')})", f"{_EACH} open"),
-            Query(f"max {_BY} ({select('process_max_fds')})", f"{_EACH} limit"),
+            Query(f"max {_BY} {of_exporters(select('process_open_fds'))}", f"{_EACH} open"),
+            Query(f"max {_BY} {of_exporters(select('process_max_fds'))}", f"{_EACH} limit"),
         ],
     )

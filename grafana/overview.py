@@ -26,6 +26,7 @@ from grafana.promql import (
     count_or_zero,
     count_paths,
     ever_troubled,
+    exporters_up,
     most_troubled,
     named,
     select,
@@ -82,7 +83,7 @@ def _counts() -> list[Panel]:
             "Exporters silent",
             "Exporters that Prometheus could not scrape. Nothing here shows what they see.",
             ORANGE,
-            count_or_zero("job, instance", f"{select('up')} == 0", select("up")),
+            count_or_zero("job, instance", f"{exporters_up()} == 0", exporters_up()),
             uid="ecmp-exporter",
         ),
     ]

@@ -13,6 +13,9 @@ _PATH: Final = "target, vip, port, router, node, next_hop"
 ON_PATH: Final = f"on (job, instance, {_PATH})"
 RATE: Final = "[$__rate_interval]"
 
+# The series of any target: what Prometheus, and the client libraries of most of its targets, know of it.
+_EXPORTERS: Final = f"and on (job, instance) last_over_time(ecmp_exporter_build_info{{{CHOSEN}}}[1d])"
+
 BROKEN: Final = 'verdict!="ok"'
 DOWN: Final = f'verdict!~"ok|{"|".join(UNKNOWN)}"'
 UNJUDGED: Final = f'verdict=~"{"|".join(UNKNOWN)}"'
@@ -20,6 +23,16 @@ UNJUDGED: Final = f'verdict=~"{"|".join(UNKNOWN)}"'
 
 def select(metric: str, *matchers: str) -> str:
     return f"{metric}{{{', '.join((CHOSEN, *matchers))}}}"
+
+
+def of_exporters(vector: str) -> str:
+    """Only what is about exporters, of metrics that every target has: those that were scraped within a day."""
+    return f"({vector} {_EXPORTERS})"
+
+
+def exporters_up() -> str:
+    """`up` of exporters, and of all targets of the shipped job: one that never answered is an exporter as well."""
+    return f"""({select("up", 'job="ecmp-exporter"')} or {of_exporters(select("up"))})"""
 
 
 def worst_path(labels: str, *matchers: str) -> str:
