@@ -128,14 +128,10 @@ CASES = [
     Case("EcmpTargetUnreachable", "EcmpRedundancyLost", TARGET, {**VIP, **ROUTER}),
     Case("EcmpTargetUnreachable", "EcmpNodeUnreachable", {**TARGET, **NODE}, NODE),
     Case("EcmpTargetUnreachable", "EcmpNodeUnreachable", {**TARGET, **NODE}, {"node": "n1"}, inhibited=False),
-    Case("EcmpTargetUnreachable", "EcmpPathBlackhole", {**TARGET, **NODE}, {**PATH, "target": "ssh"}),
-    Case("EcmpTargetUnreachable", "EcmpPathServiceDown", {**TARGET, **NODE}, {**PATH, "target": "ssh"}),
-    Case(
-        "EcmpTargetUnreachable",
-        "EcmpPathBlackhole",
-        {**TARGET, **NODE},
-        {**PATH, "target": "ssh", "node": "n1"},
-        inhibited=False,
+    # that its service is down there is no reason why others fail on that node
+    *(
+        Case("EcmpTargetUnreachable", name, {**TARGET, **NODE}, {**PATH, "target": "ssh"}, inhibited=False)
+        for name in ("EcmpPathBlackhole", "EcmpPathServiceDown", "EcmpPathFlapping", "EcmpPathFailsFromVantage")
     ),
     Case("EcmpTargetUnreachable", "EcmpNodeUnreachable", TARGET, NODE, inhibited=False),
     Case("EcmpTargetUnreachable", "EcmpPathBlackhole", TARGET, {**PATH, "target": "ssh"}, inhibited=False),
