@@ -204,6 +204,18 @@ CASES = [
     # exporter down
     Case("EcmpExporterDown", "EcmpRouterSnapshotStale", INSTANCE, {**INSTANCE, **ROUTER}, severity="warning"),
     Case("EcmpExporterDown", "EcmpExporterReloadFailed", INSTANCE, INSTANCE, severity="warning"),
+    # of a vantage point with several exporters, also what the living ones find
+    Case(
+        "EcmpExporterDown", "EcmpNodeUnreachableFromVantage", INSTANCE, {"vantage": "home", **NODE}, severity="warning"
+    ),
+    Case(
+        "EcmpExporterDown",
+        "EcmpNodeUnreachableFromVantage",
+        INSTANCE,
+        {"vantage": "dc", **NODE},
+        inhibited=False,
+        severity="warning",
+    ),
     Case(
         "EcmpExporterDown",
         "EcmpRouterSnapshotStale",
