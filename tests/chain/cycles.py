@@ -34,6 +34,7 @@ class Fault:
     seen: Callable[[Verdicts], bool] | None
     alerts: frozenset[Named]
     perhaps: frozenset[Named] = frozenset()  # alerts that chance decides about
+    otherwise: frozenset[Named] = frozenset()  # these are right as well
     transport: str = "exec"
 
 

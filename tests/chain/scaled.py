@@ -17,6 +17,9 @@ _PART = re.compile(r"(\d+)(ms|[smhdwy])")
 _IN_EXPRESSION = re.compile(
     r"""(?P<string>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`)"""
     rf"""|(?P<before>\[|:(?={_DURATION}\])|\boffset\s+-?)(?P<duration>{_DURATION})"""
+    # An age that is compared with a number of seconds: nothing else in the rules is compared with two digits alone.
+    r"""|(?P<than>[<>]\s+)(?P<age>\d{2,})(?=\s*(?:\)|$))""",
+    re.MULTILINE,
 )
 _ROUTE_DURATIONS = ("group_wait", "group_interval", "repeat_interval")
 
@@ -59,9 +62,11 @@ def seconds(duration: str) -> float:
 
 
 def expression(text: str, divisor: Divisor) -> str:
-    """The expression with ranges, subqueries and offsets divided."""
+    """The expression with ranges, subqueries, offsets and ages divided."""
 
     def replaced(found: re.Match[str]) -> str:
+        if found["age"]:
+            return f"{found['than']}{seconds(divisor.of(found['age'] + 's')):g}"
         return found["string"] or found["before"] + divisor.of(found["duration"])
 
     return _IN_EXPRESSION.sub(replaced, text)

@@ -39,12 +39,12 @@ def test_what_is_short_already_stays(before: str, after: str) -> None:
         ("max_over_time(a[1h:1m] offset 10m)", "max_over_time(a[364000ms:10000ms] offset 64000ms)"),
         ("a offset -10m", "a offset -64000ms"),
         ("node:a:count offset 1m", "node:a:count offset 10000ms"),
-        ("""a{b="[5m]", c='it\\'s [5m]'} > 300""", """a{b="[5m]", c='it\\'s [5m]'} > 300"""),
-        ("time() - a > 300", "time() - a > 300"),
+        ("""a{b="[5m]", c='it\\'s [5m]'} > 3""", """a{b="[5m]", c='it\\'s [5m]'} > 3"""),
+        ("time() - a > 300", "time() - a > 34"),
         ("level:5m:rate5m / 2", "level:5m:rate5m / 2"),
     ],
 )
-def test_expressions_keep_everything_but_ranges_and_offsets(before: str, after: str) -> None:
+def test_expressions_keep_everything_but_ranges_offsets_and_ages(before: str, after: str) -> None:
     assert expression(before, TENTH) == after
 
 
@@ -97,3 +97,12 @@ def test_every_receiver_reaches_the_webhook_and_routes_stay() -> None:
     }
     assert document["receivers"][2] == {"name": "nowhere"}
     assert [one.tells for one in receivers(document)] == [True, True, False]
+
+
+def test_ages_in_seconds_are_divided_and_other_numbers_are_not() -> None:
+    by = Divisor(10, 2)
+    assert expression('time() - max by (job) (x_seconds) < 40\n  and y{code="> 40"} > 3\n', by) == (
+        'time() - max by (job) (x_seconds) < 6\n  and y{code="> 40"} > 3\n'
+    )
+    assert expression("(time() - x > 120)", by) == "(time() - x > 14)"
+    assert expression("x - time() < 21 * 86400", by) == "x - time() < 21 * 86400"
