@@ -17,8 +17,8 @@ from tests.chain.test_faults import ALL, FAULTS, WEB
 from tests.chain.watched import Watched
 
 GITEA = ("gitea-ssh", "gitea-ssh-v6")
-# Over IPv6 a silent node is proven by traces of its flows, which a busy machine may leave without an answer for a while:
-# then one of its paths is unverified, so that the other one is told, and not the node.
+# Over IPv6 a silent node is proven by traces of its flows, which a busy machine may leave without an answer for a
+# while: then one of its paths is unverified, so that the other one is told, and not the node.
 _UNPROVEN = frozenset({("EcmpPathsUnverified", "web-v6")})
 # A table of its own, as the lab writes its own tables anew with each fault.
 _CUT = "table inet cut {{ chain input {{ type filter hook input priority -10; {match} drop; }}; }}"
