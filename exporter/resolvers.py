@@ -31,6 +31,7 @@ from probes.dns_message import MessageError, parse, query
 from probes.failure import ProbeError
 from probes.model import Flow
 from probes.text import excerpt
+from probes.transports import open_stream
 from routers.model import canonical
 
 LIFETIME = 5.0  # seconds for one type of record, all tries
@@ -153,7 +154,7 @@ class Resolvers:
         name = tls.server_name(own, config.host) if context is not None else None
         sock = await flow.connect(Flow(config.host, config.port))
         try:
-            reader, writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname=name)
+            reader, writer = await open_stream(sock, context, name)
         except BaseException as error:
             sock.close()
             if isinstance(error, ssl.SSLError):

@@ -26,6 +26,7 @@ from probes.failure import ProbeError
 from probes.model import Failure, Outcome, Request
 from probes.pattern import group
 from probes.text import excerpt, identity_text
+from probes.transports import open_stream
 
 _RECORDS_NOTED = 16  # of each section, in the transcript
 
@@ -99,11 +100,7 @@ class DnsProber:
         if context is not None:
             flow.harden(sock)  # a handshake that fails is ended by asyncio: that, too, shall free the flow
         try:
-            reader, writer = await asyncio.open_connection(
-                sock=sock,
-                ssl=context,
-                server_hostname=tls.server_name(module.tls_config, attempt.request.host) if context else None,
-            )
+            reader, writer = await open_stream(sock, context, tls.server_name(module.tls_config, attempt.request.host))
         except ssl.SSLError as error:
             attempt.facts = replace(attempt.facts, tls=tls.shown(error))
             raise tls.tls_error(error) from error

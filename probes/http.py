@@ -17,6 +17,7 @@ from probes.attempt import Attempt
 from probes.facts import HttpFacts
 from probes.failure import ProbeError
 from probes.http_decode import Decoder
+from probes.http_handler import HEAD_BYTES
 from probes.http_judge import (
     Answer,
     PatternError,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 # Bodies that are kept for a pattern, all probes together: many hostile servers at once exhaust this, not us.
 MAX_KEPT_BYTES = 67_108_864
-_FIELD_BYTES = 8190  # of the status line and of each header field
 _SHOWN_FIELDS = 20  # of a response, in a transcript
 _SKIPPED_BYTES = 65_536  # of a redirect's body, for the sake of its connection
 _TURN_BYTES = 1_048_576  # decompressed before others get their turn
@@ -68,8 +68,8 @@ class HttpProber:
             timeout=ClientTimeout(total=None),
             auto_decompress=False,  # it has no limit; http_decode has one
             headers=self._defaults,
-            max_line_size=_FIELD_BYTES,
-            max_field_size=_FIELD_BYTES,
+            max_line_size=HEAD_BYTES,
+            max_field_size=HEAD_BYTES,
         )
         self._session._retry_connection = False  # noqa: SLF001 - as aiohttp.test_utils does: one probe, one try
 

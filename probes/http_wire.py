@@ -11,7 +11,6 @@ import asyncio
 import ssl
 from asyncio.sslproto import SSLProtocol
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -26,14 +25,14 @@ from aiohttp import (
     ClientSession,
     InvalidURL,
 )
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import ContentLengthError, HttpProcessingError, TransferEncodingError
 from multidict import CIMultiDict
 
-from probes import failure, flow, tls
+from probes import failure, flow, tls, transports
 from probes.attempt import Attempt
 from probes.failure import ProbeError
-from probes.http2 import ALPN, Http2
+from probes.http2 import Http2
+from probes.http_handler import HEAD_BYTES, READ_BYTES, Handler
 from probes.http_request import Asked
 from probes.model import Failure
 from probes.text import excerpt
@@ -42,10 +41,9 @@ if TYPE_CHECKING:
     import socket
 
     from aiohttp import ClientRequest, ClientTimeout, StreamReader
+    from aiohttp.client_proto import ResponseHandler
     from aiohttp.tracing import Trace
 
-READ_BYTES = 32_768  # from a connection in one turn of the event loop
-HEAD_BYTES = 65_536  # status lines and header fields
 AHEAD_BYTES = READ_BYTES + 131_072  # of a body before its reader wakes: aiohttp pauses at twice 64 KiB
 FRAMING = 2  # bytes on the wire for a byte of body, in the long run: tiny chunks cost us time, not them
 
@@ -105,7 +103,7 @@ class Connection:
         self.received = 0
         self._content: StreamReader | None = None
         self._ending = ""
-        self._handler: _Handler | None = None
+        self._handler: Handler | None = None
         self._length = 0  # of the body that was taken
         self._masked: Callable[[str], str] = str
         self._response: ClientResponse | None = None
@@ -114,17 +112,12 @@ class Connection:
 
     async def open(self, context: ssl.SSLContext | None, server_name: str) -> None:
         """The TLS handshake where there is a context. Raises ProbeError."""
-        loop = asyncio.get_running_loop()
         attempt = self.attempt
+        handler = self._handler = Handler(asyncio.get_running_loop(), self)
         if context is not None:
             attempt.step = "TLS handshake"
         try:
-            self._transport, self._handler = await loop.create_connection(
-                lambda: _Handler(loop, self),
-                sock=self._sock,
-                ssl=context,
-                server_hostname=None if context is None else server_name,
-            )
+            self._transport = await transports.opened(handler, self._sock, context, server_name)
         except ssl.SSLError as error:
             attempt.facts = replace(attempt.facts, tls=tls.shown(error))
             raise tls.tls_error(error) from error
@@ -159,7 +152,8 @@ class Connection:
             return False
         if self.http2 is not None:
             return self.http2.ended and self.http2.reusable
-        return self._handler is not None and not self._handler.should_close
+        handler = self._handler
+        return handler is not None and not (handler.should_close or handler.overrun)
 
     async def ask(self, session: ClientSession, asked: Asked) -> Reply:
         """Send a request, await the head of its response. Raises ProbeError or OSError."""
@@ -255,12 +249,12 @@ class Connection:
             if self.http2 is not None:
                 await self.http2.close()
             flow.soften(self._sock)
-            self._transport.close()
+            transports.close(self._transport)
         if self._transport is None:
             self._sock.close()
         else:
             # Nothing that matters is unsent; a close alone would wait for the peer's close_notify.
-            _abort(self._transport)
+            transports.abort(self._transport)
 
     def take(self) -> ResponseHandler:
         """What aiohttp reads and writes through."""
@@ -312,12 +306,6 @@ class _Wire:
         """The connection closes it."""
 
 
-def _abort(transport: asyncio.Transport) -> None:
-    # Until 3.11.3, Debian 12's Python among them, abort fails on a TLS transport that was closed twice.
-    with suppress(AttributeError):
-        transport.abort()
-
-
 _in_use: ContextVar[Connection] = ContextVar("connection in use")
 
 
@@ -334,50 +322,3 @@ class PinnedConnector(BaseConnector):
         timeout: ClientTimeout,  # noqa: ARG002, ASYNC109
     ) -> ResponseHandler:
         return _in_use.get().take()
-
-
-class _Handler(ResponseHandler):
-    """Marks the first byte of each response, and bounds their bytes."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, connection: Connection) -> None:
-        super().__init__(loop)
-        self._connection = connection
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # asyncio's, undocumented: 256 KiB
-        super().connection_made(transport)
-        session = transport.get_extra_info("ssl_object")
-        if (
-            session is not None
-            and session.selected_alpn_protocol() == ALPN
-            and isinstance(transport, asyncio.Transport)
-        ):
-            self._connection.speak_http2(self._loop, transport)
-
-    def close(self) -> None:
-        """A response has been read, or given up; the connection is the probe's to close."""
-
-    abort = close
-
-    def data_received(self, data: bytes) -> None:
-        connection = self._connection
-        if connection.awaiting and data:
-            connection.awaiting = False
-            connection.heard = True
-            connection.attempt.end_phase("processing")
-        connection.received += len(data)
-        if connection.received > connection.max_bytes and self.transport is not None:
-            connection.flood = True
-            _abort(self.transport)
-            return
-        super().data_received(data)
-
-    def eof_received(self) -> None:
-        self._connection.peer_closed = True
-        super().eof_received()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        if isinstance(exc, OSError):
-            self._connection.lost = exc
-        super().connection_lost(exc)
-        self._connection.over(self.exception())
