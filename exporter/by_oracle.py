@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from exporter.by_address import Parts
 from exporter.coverage import flows_needed
 from exporter.hashing import HashKind
 from exporter.pathmap import Basis
@@ -90,7 +91,7 @@ def _thin(endpoint: Endpoint, vias: list[str]) -> bool:
     return any(len(endpoint.map.sources(via)) < max(2, endpoint.map.limit // 2) for via in vias)
 
 
-async def go(endpoint: Endpoint, run: Run, means: Means, trust: Trust) -> Round:
+async def go(endpoint: Endpoint, run: Run, means: Means, trust: Trust, parts: Parts) -> Round:
     """Probe each path on flows that the router says take it; fall back as soon as answers contradict it."""
     for via in run.vias:
         if not run.map.sources(via):
@@ -99,6 +100,7 @@ async def go(endpoint: Endpoint, run: Run, means: Means, trust: Trust) -> Round:
                 "if it hashes on addresses only, give source_addresses"
             )
     await run.probe_paths(run.vias)
+    await parts.probe(run)
     await run.look_again(trust.oracle, run.senses.ask_oracle, endpoint.begin_anew)
     choice = choose(means, trust, oracle=run.checks)
     if choice.method is not Method.ORACLE:

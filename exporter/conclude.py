@@ -128,7 +128,7 @@ def _facts(
             yield PathFacts(
                 via=hop.via,
                 node=hop.node,
-                next_hop=hop.address,
+                next_hop=hop.addresses,
                 evidence=None,
                 forwarded=True,
                 result=exercise.results.get(hop.via),

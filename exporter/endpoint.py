@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from exporter import by_identity, by_oracle, by_sweep, by_trace
+from exporter.by_address import Parts
 from exporter.evidence import Hop
 from exporter.hashing import HashKind, Sightings
 from exporter.pathmap import Basis, PathMap
@@ -61,9 +62,10 @@ class Endpoint:
             self.silent_until = senses.now() + by_oracle.MAP_LIFETIME
             choice = self.choose(means, trust, senses.now())
             self.use(choice)
+        parts = Parts.of(self.hops)
         run = Run(self.known, basis, choice, senses, self.failing)
         if choice.method is Method.ORACLE:
-            done = await by_oracle.go(self, run, means, trust)
+            done = await by_oracle.go(self, run, means, trust, parts)
         elif choice.method is Method.TRACE:
             done = await by_trace.go(self, run, means, trust)
         elif choice.method is Method.IDENTITY:
@@ -75,6 +77,10 @@ class Endpoint:
                 self._learn_single(basis, senses.now())
                 await run.probe_paths(run.vias)
             done = run.round(run.results())
+        if parts.addresses:
+            results = parts.apply(run, dict(done.results))
+            lost = {via: run.no_flow[via] for via in done.results if via not in results}
+            done = replace(done, results=results, no_flow={**done.no_flow, **lost})
         self.failing = frozenset(via for via, found in done.results.items() if not found.success)
         return done
 

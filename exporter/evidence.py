@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from exporter.expected import Expected, Node, Target
@@ -18,12 +18,21 @@ from routers.model import IPV6, NextHop, Route, Session, SessionState, Snapshot,
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """A next hop in use for a VIP. `via` names the path: the node's name, or the address of a stranger."""
+    """A next hop in use for a VIP. `via` names the path: the node's name, or the address of a stranger.
+
+    `more`: other addresses of the same node by which the router forwards too; `weight` is that of all of them.
+    """
 
     via: str
     node: str | None
     address: str
     weight: int = 1
+    more: tuple[str, ...] = ()
+
+    @property
+    def addresses(self) -> str:
+        """All of them, as one text."""
+        return ", ".join((self.address, *self.more))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +104,7 @@ def of_vip(view: RouterView, expected: Expected, target: Target, vip: str) -> Vi
             session=min(sessions, key=lambda session: _preference(session, family_of(vip)), default=None),
             routes=own,
             forwarded=None if by_node is None else hop is not None,
-            next_hop=hop.address if hop is not None else node.address_for(vip),
+            next_hop=hop.addresses if hop is not None else node.address_for(vip),
         )
     return VipEvidence(hops, nodes, _announced(nodes, routes))
 
@@ -113,7 +122,12 @@ def _hops(snapshot: Snapshot, expected: Expected, vip: str) -> tuple[Hop, ...] |
         if node is None and _could_be_a_node(snapshot, vip, address):
             return None
         via = node.name if node is not None else address
-        hops.setdefault(via, Hop(via, node.name if node is not None else None, address, next_hop.weight))
+        known = hops.get(via)
+        if known is None:
+            hops[via] = Hop(via, node.name if node is not None else None, address, next_hop.weight)
+            continue
+        more = known.more if address in (known.address, *known.more) else (*known.more, address)
+        hops[via] = replace(known, weight=known.weight + next_hop.weight, more=more)
     return tuple(hops.values())
 
 

@@ -84,6 +84,12 @@ class EndpointSenses:
                 found[flows[flow]] = via
         return found
 
+    async def addresses(self, sources: Sequence[Source]) -> Mapping[Source, str]:
+        """The next hop's own address for each source's flow to the service's port, as far as the router tells."""
+        flows = {flow: source for source in sources if (flow := self.oracle_flow(source)) is not None}
+        answers = await self._feed.ask_oracle(list(flows))
+        return {flows[flow]: canonical(hop.address) for flow, hop in answers.items() if hop.address is not None}
+
     def oracle_flow(self, source: Source, port: int | None = None) -> OracleFlow | None:
         """The service's own flow as the oracle is asked about it, or a TCP connection to another `port` of the VIP.
 
@@ -120,6 +126,6 @@ class EndpointSenses:
         found = canonical(address)
         owner = self._expected.owners.get(found)
         for hop in self._job.evidence.hops or ():
-            if hop.address == found or (owner is not None and hop.node == owner.name):
+            if found == hop.address or found in hop.more or (owner is not None and hop.node == owner.name):
                 return hop.via
         return None

@@ -38,7 +38,7 @@ def vip_status(
             HopSteering(
                 via=via,
                 node=hop.node if hop is not None else None,
-                next_hop=hop.address if hop is not None else via,
+                next_hop=hop.addresses if hop is not None else via,
                 sources=sources,
                 confidence=endpoint.confidence if sources else 0.0,
                 sampled=counts[via],

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from exporter.endpoint import Endpoint
 from exporter.evidence import Hop
@@ -37,6 +37,7 @@ class Network:
     conflicts: frozenset[int] = frozenset()
     mute: frozenset[str] = frozenset()
     cannot_send: bool = False
+    more: tuple[str, ...] = ()  # addresses of the first next hop
     clock: float = 1_000_000.0
     probed: list[Source] = field(default_factory=list)
     asked: int = 0
@@ -82,6 +83,10 @@ class Network:
             return dict.fromkeys(sources, self.vias[0])
         return {source: self.way(source, "lie" if self.oracle == "lying" else "") for source in sources}
 
+    async def addresses(self, sources: Sequence[Source]) -> Mapping[Source, str]:
+        """Of a node with two addresses every other port takes the second."""
+        return {source: self.more[source.port % 2] for source in sources if self.way(source) == self.vias[0]}
+
     async def trace(self, sources: Sequence[Source]) -> Mapping[Source, str]:
         return {source: via for source in sources if (via := self.way(source)) not in self.mute}
 
@@ -122,6 +127,8 @@ class Probing:
             no_trace="" if self.traces else "flows cannot be traced (no CAP_NET_RAW)",
         )
         hops = [Hop(via, via, f"10.0.0.{number}") for number, via in enumerate(own, start=1)]
+        if network.more:
+            hops[0] = replace(hops[0], address=network.more[0], more=network.more[1:])
         if self.traces:
             self.endpoint.rebase(hops, network.clock)
             found = await network.trace(self.endpoint.traced.fresh(6 * len(own), network.clock))
