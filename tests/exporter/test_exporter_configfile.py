@@ -252,3 +252,16 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 def test_what_is_shown_can_be_loaded_again() -> None:
     config = loads(DESIGN)
     assert loads(shown(config)) == config
+
+
+def test_the_query_of_a_path_is_not_shown() -> None:
+    modules = (
+        "modules:\n"
+        "  m: {prober: http, http: {path: '/x?token=sesame'}}\n"
+        "  n: {prober: http, http: {path: /plain}}\n"
+    )
+    text = shown(loads(modules + GOOD))
+    assert "path: /x?<hidden>" in text
+    assert "path: /plain" in text
+    assert "sesame" not in text
+    loads(text)
