@@ -256,9 +256,7 @@ def test_what_is_shown_can_be_loaded_again() -> None:
 
 def test_the_query_of_a_path_is_not_shown() -> None:
     modules = (
-        "modules:\n"
-        "  m: {prober: http, http: {path: '/x?token=sesame'}}\n"
-        "  n: {prober: http, http: {path: /plain}}\n"
+        "modules:\n  m: {prober: http, http: {path: '/x?token=sesame'}}\n  n: {prober: http, http: {path: /plain}}\n"
     )
     text = shown(loads(modules + GOOD))
     assert "path: /x?<hidden>" in text

@@ -99,7 +99,11 @@ async def test_anything_else_is_refused_unless_the_operator_opens_it() -> None:
     ("query", "status", "words"),
     [
         ({}, 400, "parameter target is missing"),
-        ({"target": "web", "module": "none"}, 400, "there are http_2xx, https_2xx, keyed, patient, shouting, ssh_banner"),
+        (
+            {"target": "web", "module": "none"},
+            400,
+            "there are http_2xx, https_2xx, keyed, patient, shouting, ssh_banner",
+        ),
         ({"target": "http://u:sesame@127.0.0.1"}, 400, "basic_auth"),
         ({"target": "web", "module": "shouting", "hostname": "b.example"}, 400, "Host header"),
         ({"target": "web", "hostname": "b\r\nc"}, 400, "no host"),
