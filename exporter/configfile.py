@@ -16,6 +16,7 @@ from exporter.config import PLATFORMS_LATER, SYSTEM_RESOLVER, Config, Module, is
 from exporter.durations import parse_duration
 from exporter.yamlfile import MAX_BYTES, Document, Location, Problem, parse, place_of
 from probes.table import PROBERS
+from probes.tls_config import UNSUPPORTED
 from routers.model import canonical
 from routers.platforms import PLATFORMS
 
@@ -286,8 +287,12 @@ def _translate(
     document: Document, error: ValidationError, prefix: Location = (), model: type[BaseModel] = Config
 ) -> list[Problem]:
     problems: list[Problem] = []
-    for found in error.errors(include_url=False, include_context=False, include_input=True):
-        location = prefix + tuple(found["loc"])
+    for found in error.errors(include_url=False, include_input=False):
+        location = prefix + tuple(part for part in found["loc"] if part != "[key]")
+        if found["type"] == UNSUPPORTED:
+            reasons = found["ctx"]["found"].items()
+            problems += [_problem(document, (*location, key), message) for key, message in reasons]
+            continue
         if found["type"] == "extra_forbidden":
             allowed = _keys_at(model, found["loc"][:-1])
             if location[-1] == "https":

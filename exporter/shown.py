@@ -21,7 +21,7 @@ _HEADERS = frozenset({"headers", "http_headers", "proxy_connect_header", "metada
 
 def shown(config: Config) -> str:
     """The running configuration as YAML. Of a secret that stands in a file the path is shown; what may be one that
-    stands in the configuration itself, headers and bodies too, is not.
+    stands in the configuration itself, headers, bodies and the query of a path too, is not.
     """
     values = config.model_dump(mode="json", exclude_none=True, exclude={"modules"})
     values["modules"] = {name: _module(module) for name, module in config.modules.items()}
@@ -48,5 +48,9 @@ def _masked(value: Any, *, headers: bool = False) -> Any:
     for name, own in value.items():
         low = str(name).lower()
         secret = low not in _PLAIN_HEADERS if headers else low in _SECRETS
+        if low == "path" and not headers and isinstance(own, str):
+            path, mark, _ = own.partition("?")
+            masked[name] = path + (f"?{HIDDEN}" if mark else "")
+            continue
         masked[name] = HIDDEN if secret and own else _masked(own, headers=low in _HEADERS and not headers)
     return masked

@@ -8,6 +8,8 @@ which scheme is spoken. Pure.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -22,7 +24,7 @@ from pydantic import (
 )
 
 from probes.pattern import Pattern
-from probes.tls_config import TlsConfig
+from probes.tls_config import TlsConfig, unsupported
 
 JUDGED_BYTES = 1_048_576
 MAX_BODY_BYTES = 16_777_216
@@ -30,8 +32,24 @@ HTTP_PORT, HTTPS_PORT = 80, 443
 
 _SIZE = re.compile(r"(\d{1,12}) ?([KMG]?)i?B", re.IGNORECASE)
 _FACTOR = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-_TOKEN = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"  # noqa: S105 - RFC 9110, section 5.6.2, not a secret
-_TEXT = r"^[^\x00-\x08\x0a-\x1f\x7f]*$"
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_NO_PROXY = "a proxy would choose the path, and probes go over chosen ones; leave it out, and probe the target itself"
+_NO_CEL = "there is no well-kept library for CEL; use fail_if_body_matches_regexp or fail_if_body_not_matches_regexp"
+_UNSUPPORTED: Mapping[str, str] = MappingProxyType(
+    {
+        "enable_http3": "probes are flows of TCP; leave it out, and HTTP/2 or HTTP/1.1 is spoken",
+        "fail_if_body_json_matches_cel": _NO_CEL,
+        "fail_if_body_json_not_matches_cel": _NO_CEL,
+        "no_proxy": _NO_PROXY,
+        "oauth2": "it talks to somebody else first; keep a token in a file, and name it in bearer_token_file",
+        "proxy_connect_header": _NO_PROXY,
+        "proxy_from_environment": _NO_PROXY,
+        "proxy_url": _NO_PROXY,
+        "skip_resolve_phase_with_proxy": _NO_PROXY,
+        "use_proxy_dns": _NO_PROXY,
+    }
+)
 # What the request itself says of its framing, and where it is said otherwise.
 _FRAMING = frozenset({"content-length", "transfer-encoding", "trailer", "te", "http2-settings"})
 _ELSEWHERE = frozenset({"authorization", "host", "user-agent", "connection", "keep-alive", "proxy-authorization"})
@@ -57,17 +75,52 @@ def _one_of(model: BaseModel, *names: str) -> None:
         raise ValueError(f"{given[0]} and {given[1]} exclude each other")
 
 
-def _printable(secret: SecretStr) -> SecretStr:
-    if re.search(_TEXT, secret.get_secret_value()) is None:
+def _text(value: str) -> str:
+    if _CONTROL.search(value):
         raise ValueError("holds a control character, such as the end of a line")
+    return value
+
+
+def _printable(secret: SecretStr) -> SecretStr:
+    _text(secret.get_secret_value())
     return secret
 
 
-Status = Annotated[int, Field(ge=100, le=599)]
-Header = Annotated[str, Field(pattern=_TOKEN)]
-HeaderValue = Annotated[str, Field(pattern=_TEXT)]
+def _header(name: str) -> str:
+    if not _TOKEN.fullmatch(name):
+        raise ValueError("is no name of a header: letters, digits and ! # $ % & ' * + - . ^ _ ` | ~, without spaces")
+    return name
+
+
+def _scheme(name: str) -> str:
+    if not _TOKEN.fullmatch(name):
+        raise ValueError("is no type of credentials: write one word, like Bearer; what follows it goes to credentials")
+    return name
+
+
+def _method(name: str) -> str:
+    if not re.fullmatch(r"[A-Z]{1,16}", name):
+        raise ValueError("is no method: write one word in capital letters, like GET, HEAD or POST")
+    return name
+
+
+def _path(path: str) -> str:
+    if not re.fullmatch(r"/[!-~]*", path):
+        raise ValueError("begins with / and holds no spaces and printable ASCII alone; write other characters as %XX")
+    return path
+
+
+def _version(version: str) -> str:
+    if not re.fullmatch(r"HTTP/\d(\.\d)?", version):
+        raise ValueError("is no version of HTTP: write it like HTTP/1.1 or HTTP/2.0")
+    return version
+
+
+Status = Annotated[int, Field(ge=100, le=999)]  # three digits are all that a status line can hold
+Header = Annotated[str, AfterValidator(_header)]
+HeaderValue = Annotated[str, AfterValidator(_text)]
 Patterns = Annotated[tuple[Pattern, ...], BeforeValidator(_tuple)]
-HttpVersion = Annotated[str, Field(pattern=r"^HTTP/\d(\.\d)?$")]
+HttpVersion = Annotated[str, AfterValidator(_version)]
 _MASKED = PlainSerializer(lambda _: "<hidden>", return_type=str, when_used="json")
 Secret = Annotated[SecretStr, AfterValidator(_printable), _MASKED]
 File = Annotated[str, Field(min_length=1)]
@@ -114,7 +167,7 @@ class BasicAuth(_Section):
 class Authorization(_Section):
     """The Authorization field: a type and credentials. A file is read anew for every probe."""
 
-    type: Header = "Bearer"
+    type: Annotated[str, AfterValidator(_scheme)] = "Bearer"
     credentials: Secret | None = None
     credentials_file: File | None = None
 
@@ -133,25 +186,12 @@ class HttpModule(_Section):
     first JUDGED_BYTES, and a body longer than MAX_BODY_BYTES fails.
     """
 
-    _later: ClassVar[frozenset[str]] = frozenset(
-        {
-            "enable_http3",
-            "fail_if_body_json_matches_cel",
-            "fail_if_body_json_not_matches_cel",
-            "no_proxy",
-            "oauth2",
-            "proxy_connect_header",
-            "proxy_from_environment",
-            "proxy_url",
-            "skip_resolve_phase_with_proxy",
-            "use_proxy_dns",
-        }
-    )
+    _later: ClassVar[Mapping[str, str]] = _UNSUPPORTED
 
     valid_status_codes: Annotated[tuple[Status, ...], BeforeValidator(_tuple)] = ()
     valid_http_versions: Annotated[tuple[HttpVersion, ...], BeforeValidator(_tuple)] = ()
-    method: Annotated[str, Field(pattern=r"^[A-Z]{1,16}$")] = "GET"
-    path: Annotated[str, Field(pattern=r"^/[!-~]*$", max_length=2048)] = "/"
+    method: Annotated[str, AfterValidator(_method)] = "GET"
+    path: Annotated[str, AfterValidator(_path), Field(max_length=2048)] = "/"
     headers: dict[Header, HeaderValue] = {}
     http_headers: dict[Header, HttpHeader] = {}
     body: Annotated[str, Field(max_length=JUDGED_BYTES), _MASKED] | None = None  # a login, perhaps
@@ -178,12 +218,14 @@ class HttpModule(_Section):
     @model_validator(mode="before")
     @classmethod
     def _known(cls, values: Any) -> Any:
-        for key in values if isinstance(values, dict) else ():
-            # To switch off what there is not is to say how things are.
-            if key in cls._later and values[key] is not False:
-                raise ValueError(f"{key} is known to blackbox_exporter, not supported yet")
         if not isinstance(values, dict):
             return values
+        # To switch off what there is not is to say how things are.
+        wanted = [key for key in values if key in cls._later and values[key] is not False]
+        if wanted:
+            raise unsupported(
+                {key: f"{key} is known to blackbox_exporter, but not supported: {cls._later[key]}" for key in wanted}
+            )
         # A key without a value is a key that is not there, as for Go's programs.
         known = cls.model_fields.keys()
         return {

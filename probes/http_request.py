@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from urllib.parse import unquote_plus
 
 from yarl import URL
 
@@ -59,9 +61,10 @@ class Asked:
         return (*self.headers, ("Cookie", "; ".join(f"{name}={value}" for name, value in self.cookies)))
 
     def described(self) -> list[str]:
-        """For a transcript: the request line and the header fields."""
+        """For a transcript: the request line, whose query may be a secret, and the header fields."""
         shown = [f"{name}: {value if name.lower() in _SHOWN else HIDDEN}" for name, value in self.sent]
-        return [f"{self.method} {self.url.raw_path_qs}", *shown]
+        query = f"?{HIDDEN}" if self.url.raw_query_string else ""
+        return [f"{self.method} {self.url.raw_path}{query}", *shown]
 
     def masked(self, text: str) -> str:
         """`text` of the network without our own secrets, should a server repeat them."""
@@ -87,6 +90,8 @@ def first(request: Request, module: HttpModule) -> Asked:
     secrets: list[str] = []
     headers = [*module.headers.items(), *_authorization(module, secrets), *_http_headers(module, secrets)]
     secrets += [value for name, value in module.headers.items() if name.lower() not in _SHOWN]
+    path = request.path or module.path
+    secrets += _of_query(path.partition("?")[2])
     names = {name.lower() for name, _ in headers}
     if module.compression and "accept-encoding" not in names:
         headers.append(("Accept-Encoding", module.compression))
@@ -96,7 +101,7 @@ def first(request: Request, module: HttpModule) -> Asked:
     https = module.https(port) if request.scheme is None else request.scheme == "https"
     virtual = _hostname(next((value for name, value in module.headers.items() if name.lower() == "host"), ""))
     return Asked(
-        url=_url(https, request.host, port, request.path or module.path),
+        url=_url(https, request.host, port, path),
         method=module.method,
         headers=tuple(headers),
         body=_body(module),
@@ -179,6 +184,15 @@ def _url(https: bool, host: str, port: int, path: str) -> URL:
         return URL.build(scheme=scheme, authority=authority, path=path, query_string=query, encoded=True)
     except ValueError as error:
         raise ProbeError(Failure.LOCAL, f"host {excerpt(host)} cannot stand in a URL") from error
+
+
+def _of_query(query: str) -> Iterator[str]:
+    """What a server could repeat of it."""
+    yield query
+    for pair in query.split("&"):
+        value = pair.partition("=")[2] or pair
+        yield value
+        yield unquote_plus(value)
 
 
 def _name(host: str | None) -> str:

@@ -27,7 +27,7 @@ from probes.model import Failure, Outcome, Request
 from probes.pattern import group
 from probes.ssh_banner import Banner, BannerError, BannerParser
 from probes.ssh_files import LoginFiles
-from probes.ssh_hostkey import HostKeyError, HostKeyExchange
+from probes.ssh_hostkey import ALGORITHMS, HostKeyError, HostKeyExchange
 from probes.ssh_module import SshModule
 from probes.text import excerpt, identity_text
 
@@ -98,21 +98,50 @@ class SshProber:
 
     async def _exchange(self, attempt: Attempt, module: SshModule) -> None:
         sock = await attempt.connect()
-        attempt.step = "identification string"
-        attempt.note(f"sending identification SSH-2.0-{self._software}")
-        await asyncio.get_running_loop().sock_sendall(sock, self._identification)
-        banner, rest = await _banner(sock)
+        banner, rest = await self._greet(attempt, sock)
         _saw_banner(attempt, banner)
         identity = attempt.request.identity
+        others: tuple[str, ...] = ()
         if module.wants_host_key or (identity is not None and identity.kind == "host_key"):
             attempt.step = "key exchange"
             try:
-                await _look_at_host_key(attempt, module, sock, rest)
+                others = await _look_at_host_key(attempt, module, sock, rest)
             except (ProbeError, OSError):
                 _expect_banner(module, banner)  # else the wrong banner is what is wrong
                 raise
         _expect_banner(module, banner)
+        if module.host_keys and (identity is None or identity.kind != "host_key"):
+            await self._look_at_others(attempt, module, others)
         _expect_host_key(attempt, module)
+
+    async def _greet(self, attempt: Attempt, sock: socket.socket) -> tuple[Banner, bytes]:
+        attempt.step = "identification string"
+        attempt.note(f"sending identification SSH-2.0-{self._software}")
+        await asyncio.get_running_loop().sock_sendall(sock, self._identification)
+        return await _banner(sock)
+
+    async def _look_at_others(self, attempt: Attempt, module: SshModule, others: tuple[str, ...]) -> None:
+        """A server shows one key a connection: until an expected one is seen ask, over the same flow, for the others
+        that it has. What fails meanwhile leaves it at the key that was seen.
+        """
+        seen = attempt.facts.ssh
+        while others and seen is not None and seen.host_key not in module.host_keys and attempt.sock is not None:
+            attempt.note(f"not the expected host key; asking for {', '.join(others)}")
+            try:
+                sock = await attempt.connect_again(flow.used_flow(attempt.sock, attempt.request.flow))
+                _, rest = await self._greet(attempt, sock)
+                attempt.end_phase("banner")
+                attempt.step = "key exchange"
+                exchange = await _exchanged(sock, rest, others)
+            except (ProbeError, OSError) as error:
+                attempt.note(f"the other host keys could not be seen: {error}")
+                return
+            attempt.end_phase("processing")
+            attempt.note(f"host key {exchange.fingerprint}")
+            if exchange.fingerprint in module.host_keys:
+                seen = replace(seen, host_key=exchange.fingerprint, host_key_expected=True)
+                attempt.facts = replace(attempt.facts, ssh=seen)
+            others = exchange.others
 
 
 def _algorithm(request: Request, module: SshModule) -> str:
@@ -175,9 +204,12 @@ async def _banner(sock: socket.socket) -> tuple[Banner, bytes]:
     return parser.banner, rest
 
 
-async def _look_at_host_key(attempt: Attempt, module: SshModule, sock: socket.socket, data: bytes) -> None:
-    """Take the key exchange as far as the host key; `data` is what has come already."""
-    fingerprint = await _fingerprint(sock, data, _algorithm(attempt.request, module))
+async def _look_at_host_key(attempt: Attempt, module: SshModule, sock: socket.socket, data: bytes) -> tuple[str, ...]:
+    """Take the key exchange as far as the host key; `data` is what has come already. Gives the algorithms of the
+    server's other keys.
+    """
+    exchange = await _exchanged(sock, data, ALGORITHMS[_algorithm(attempt.request, module)])
+    fingerprint = exchange.fingerprint
     attempt.end_phase("processing")
     attempt.note(f"host key {fingerprint}" if fingerprint else "server has no host key that was asked for")
     if attempt.facts.ssh is not None:
@@ -187,12 +219,13 @@ async def _look_at_host_key(attempt: Attempt, module: SshModule, sock: socket.so
     identity = attempt.request.identity
     if identity is not None and identity.kind == "host_key":
         attempt.identity = fingerprint
+    return exchange.others
 
 
-async def _fingerprint(sock: socket.socket, data: bytes, algorithm: str) -> str | None:
-    """The host key's fingerprint; `data` is what has come already. None: no algorithm in common."""
+async def _exchanged(sock: socket.socket, data: bytes, algorithms: tuple[str, ...]) -> HostKeyExchange:
+    """A key exchange that is done; `data` is what has come already."""
     loop = asyncio.get_running_loop()
-    exchange = HostKeyExchange(algorithm, secrets.token_bytes)
+    exchange = HostKeyExchange(algorithms, secrets.token_bytes)
     await loop.sock_sendall(sock, exchange.opening)
     try:
         while True:
@@ -200,7 +233,7 @@ async def _fingerprint(sock: socket.socket, data: bytes, algorithm: str) -> str 
             if answer:
                 await loop.sock_sendall(sock, answer)
             if exchange.done:
-                return exchange.fingerprint
+                return exchange
             data = await loop.sock_recv(sock, _CHUNK)
             if not data:
                 raise ProbeError(Failure.CLOSED, "server closed before its host key")

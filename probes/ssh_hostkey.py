@@ -76,14 +76,27 @@ class HostKeyError(ValueError):
 class HostKeyExchange:
     """Send `opening` after the identification string, then feed what comes, and send what that returns, until
     `done`. Then `fingerprint` is the host key's, as OpenSSH prints it; None: the server has no algorithm that
-    was asked for, which is no fault of it. Holds at most one unfinished packet.
+    was asked for, which is no fault of it. `others` are the algorithms of this server's other kinds of keys, of those
+    asked for. Holds at most one unfinished packet.
     """
 
-    __slots__ = ("_algorithms", "_entropy", "_kex", "_key_type", "_pending", "_read", "done", "fingerprint", "opening")
+    __slots__ = (
+        "_algorithms",
+        "_entropy",
+        "_kex",
+        "_key_type",
+        "_pending",
+        "_read",
+        "done",
+        "fingerprint",
+        "opening",
+        "others",
+    )
 
-    def __init__(self, algorithm: str, entropy: Callable[[int], bytes]) -> None:
-        """`algorithm` is a key of ALGORITHMS, `entropy` gives as many random bytes as it is asked for."""
-        self._algorithms = ALGORITHMS[algorithm]
+    def __init__(self, algorithms: tuple[str, ...], entropy: Callable[[int], bytes]) -> None:
+        """`algorithms` are a value of ALGORITHMS or some of one, `entropy` gives as many random bytes as asked for."""
+        self._algorithms = algorithms
+        self.others: tuple[str, ...] = ()
         self._entropy = entropy
         self._kex = ""
         self._key_type = ""
@@ -148,7 +161,11 @@ class HostKeyExchange:
         if not (self._kex and algorithm):
             self.done = True
             return b""
-        self._key_type = "ssh-rsa" if algorithm in _RSA else algorithm
+        self._key_type = _kind(algorithm)
+        theirs = frozenset(host_key.split(b","))
+        self.others = tuple(
+            name for name in self._algorithms if name.encode("ascii") in theirs and _kind(name) != self._key_type
+        )
         return self._packet(bytes([_INIT]) + _string(self._public_number()))
 
     def _public_number(self) -> bytes:
@@ -169,6 +186,10 @@ class HostKeyExchange:
         padding = _BLOCK - (len(payload) + 5) % _BLOCK
         padding += _BLOCK if padding < _LEAST_PADDING else 0
         return (len(payload) + 1 + padding).to_bytes(4, "big") + bytes([padding]) + payload + self._entropy(padding)
+
+
+def _kind(algorithm: str) -> str:
+    return "ssh-rsa" if algorithm in _RSA else algorithm
 
 
 def _string(data: bytes) -> bytes:

@@ -6,6 +6,8 @@ and the last one needs no end. A search gives up after SEARCH_BYTES or SEARCH_LI
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 LINE_BYTES = 65_536
 SEARCH_BYTES = 1_048_576  # received for one `expect`
 SEARCH_LINES = 4096
+HIDDEN = "<hidden>"
+_SHOWN_CHARACTERS = 1024  # of what was received; a transcript shows less
+_SECRET_CHARACTERS = 4  # at least
+_APART = re.compile(r"[\s=:;,&\"'<>()]+")
 
 
 class TcpProber:
@@ -63,7 +69,7 @@ class TcpProber:
         server_name = tls.server_name(module.tls_config, attempt.request.host)
         if module.tls and context is not None:
             await stream.start_tls(context, server_name)
-        conversation = _Conversation(attempt, stream)
+        conversation = _Conversation(attempt, stream, Sent(module.query_response))
         for number, step in enumerate(module.query_response, start=1):
             await conversation.take(number, step)
             if step.starttls and context is not None:
@@ -73,15 +79,58 @@ class TcpProber:
         stream.finish()
 
 
+class Sent:
+    """What was sent, which may be a password: a server that repeats it must not bring it into a transcript.
+
+    What the module expects to read, and what the server said before anything was sent, is no secret.
+    """
+
+    def __init__(self, steps: Iterable[Step]) -> None:
+        self._plain = "\n".join(
+            f"{'' if step.expect is None else step.expect.pattern}\n{step.expect_bytes}" for step in steps
+        )
+        self._secrets: list[str] = []
+
+    def add(self, text: str) -> None:
+        """The whole of it, and its words."""
+        whole = text.strip()
+        words = {whole, *whole.split(), *_APART.split(whole)}
+        secrets = {word for word in words if len(word) >= _SECRET_CHARACTERS and word not in self._plain}
+        self._secrets = sorted(secrets.union(self._secrets), key=len, reverse=True)
+
+    def masked(self, received: str, *, cut: bool) -> str:
+        """The beginning of what was received, without what was sent. `cut`: it may begin and end within a word."""
+        text = received[:_SHOWN_CHARACTERS]
+        if not self._secrets:
+            if len(self._plain) < LINE_BYTES:
+                self._plain += f"\n{text}"
+            return text
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        return self._bare(text) if cut or len(received) > _SHOWN_CHARACTERS else text
+
+    def _bare(self, text: str) -> str:
+        for secret in self._secrets:
+            for length in range(min(len(secret), len(text)), _SECRET_CHARACTERS - 1, -1):
+                if text.startswith(secret[-length:]):
+                    text = HIDDEN + text[length:]
+                if text.endswith(secret[:length]):
+                    text = text[:-length] + HIDDEN
+        return text
+
+
 class _Conversation:
     """What is said over one connection, step by step."""
 
-    def __init__(self, attempt: Attempt, stream: Stream) -> None:
+    def __init__(self, attempt: Attempt, stream: Stream, sent: Sent) -> None:
         self._attempt = attempt
         self._stream = stream
+        self._sent = sent
         self._buffer = bytearray()
         self._ended = False  # by the server
+        self._cut = False  # something was read that is no line
         self._first_line: str | None = None
+        self._shown_line = ""
         self._spoken = False
 
     async def take(self, number: int, step: Step) -> None:
@@ -96,13 +145,14 @@ class _Conversation:
         if send:
             self._attempt.step = f"sending of step {number}"
             data = send.encode() + b"\n"
+            self._sent.add(send)
             await self._stream.send(data)
             self._attempt.note(f"step {number}: sent {len(data)} bytes")  # not which: they may be a password
 
     def start_tls(self) -> None:
         """What came in the clear and was not read is never read as if it had come over TLS."""
         if self._buffer:
-            self._attempt.note(f"discarded, as it came before TLS: {excerpt(bytes(self._buffer[:LINE_BYTES]))}")
+            self._attempt.note(f"discarded, as it came before TLS: {self._shown(bytes(self._buffer))}")
             self._buffer.clear()
         self._attempt.end_phase("processing")
 
@@ -132,13 +182,13 @@ class _Conversation:
                 self._decide(by_pattern=False)
                 return found
             left, last = left - len(line), line
-            self._attempt.step = f"{wanted}, after {excerpt(line)}"
+            self._attempt.step = f"{wanted}, after {excerpt(self._shown_line)}"
         else:
             raise ProbeError(Failure.PROTOCOL, f"no {wanted} within {SEARCH_LINES} lines")
         self._decide(by_pattern=True)
         if last is None:
             raise ProbeError(Failure.CLOSED, f"connection closed before a {wanted}")
-        raise ProbeError(Failure.EXPECTATION, f"no {wanted}; the last one was: {excerpt(last)}")
+        raise ProbeError(Failure.EXPECTATION, f"no {wanted}; the last one was: {excerpt(self._shown_line)}")
 
     async def _expect_bytes(self, expected: bytes) -> None:
         self._attempt.step = f"{len(expected)} bytes"
@@ -153,9 +203,10 @@ class _Conversation:
         exchange = self._attempt.facts.exchange or ExchangeFacts()
         exchange = replace(exchange, failed_by_bytes=received != expected)
         self._attempt.facts = replace(self._attempt.facts, exchange=exchange)
-        self._attempt.note(f"received {excerpt(received)}")
+        shown = self._shown(received)
+        self._attempt.note(f"received {shown}")
         if received != expected:
-            raise ProbeError(Failure.EXPECTATION, f"not expect_bytes, but {excerpt(received)}")
+            raise ProbeError(Failure.EXPECTATION, f"not expect_bytes, but {shown}")
 
     async def _line(self, limit: int) -> str | None:
         """None at the end of the stream."""
@@ -187,8 +238,14 @@ class _Conversation:
         line = bytes(self._buffer[:end]).removesuffix(b"\r").decode("utf-8", "replace")
         if self._first_line is None:
             self._first_line = line
-        self._attempt.note(f"received {line}")
+        self._shown_line = self._sent.masked(line, cut=self._cut or self._ended)
+        self._attempt.note(f"received {self._shown_line}")
         return line
+
+    def _shown(self, received: bytes) -> str:
+        self._cut = True
+        text = received[: 4 * _SHOWN_CHARACTERS].decode("utf-8", "surrogateescape")
+        return excerpt(self._sent.masked(text, cut=True))
 
     async def _more(self) -> bool:
         data = b"" if self._ended else await self._stream.receive()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from probes.pattern import Pattern
 from probes.tls_config import TlsConfig
 
-_LABEL = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 MAX_STEPS = 256
 
 
@@ -33,12 +34,18 @@ SourceAddress = Annotated[str, BeforeValidator(_address)]
 """A pydantic field type: `source_ip_address`, for `Attempt.leave_from`."""
 
 
+def _label(name: str) -> str:
+    if not _LABEL.fullmatch(name):
+        raise ValueError("is no name of a label: letters, digits and _, the first one no digit")
+    return name
+
+
 class Label(BaseModel):
     """`value` may name groups of `expect`."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    name: Annotated[str, Field(pattern=_LABEL, max_length=128)]
+    name: Annotated[str, AfterValidator(_label), Field(max_length=128)]
     value: str = ""
 
 

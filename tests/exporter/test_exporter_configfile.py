@@ -44,6 +44,7 @@ targets:
 
 KEY = "SHA256:" + "Ab1+/" * 8 + "xyz"
 PROBER_NAMES = ", ".join(sorted(PROBERS))
+NO_PROXY = "a proxy would choose the path, and probes go over chosen ones; leave it out, and probe the target itself"
 ALGORITHM_NAMES = (
     "ssh-ed25519, ecdsa-sha2-nistp256, ecdsa-sha2-nistp384, ecdsa-sha2-nistp521, rsa-sha2-512, rsa-sha2-256, ssh-rsa"
 )
@@ -140,6 +141,12 @@ def test_defaults() -> None:
         ("modules: []\n" + GOOD, ["line 1: modules: must be a mapping from a module's name to its settings"]),
         ("modules: {m: {prober: http, htpp: {}}}\n" + GOOD, ["line 1: modules.m.htpp: unknown key (did you mean http?); allowed here: prober, timeout, http"]),
         ("modules: {m: {prober: http, timeout: 5}}\n" + GOOD, ["line 1: modules.m.timeout: write a duration with its unit, like 5s"]),
+        ("modules:\n  m:\n    prober: http\n    http:\n      method: GET\n      proxy_url: http://p\n      no_proxy: x\n" + GOOD, [f"line 6: modules.m.http.proxy_url: proxy_url is known to blackbox_exporter, but not supported: {NO_PROXY}", f"line 7: modules.m.http.no_proxy: no_proxy is known to blackbox_exporter, but not supported: {NO_PROXY}"]),
+        ("modules:\n  m:\n    prober: http\n    http:\n      method: GE T\n      headers:\n        A: a\n        X Y: b\n" + GOOD, ["line 5: modules.m.http.method: is no method: write one word in capital letters, like GET, HEAD or POST", "line 8: modules.m.http.headers.X Y: is no name of a header: letters, digits and ! # $ % & ' * + - . ^ _ ` | ~, without spaces"]),
+        ('modules: {m: {prober: http, http: {headers: {X-A: "a\\r\\nb"}}}}\n' + GOOD, ["line 1: modules.m.http.headers.X-A: holds a control character, such as the end of a line"]),
+        ("modules: {m: {prober: tcp, tcp: {query_response: [{expect: x, labels: [{name: a-b}]}]}}}\n" + GOOD, ["line 1: modules.m.tcp.query_response[0].labels[0].name: is no name of a label: letters, digits and _, the first one no digit"]),
+        ("modules:\n  m:\n    prober: tcp\n    tcp:\n      tls_config:\n        ca_ref: x\n        cert: junk\n" + GOOD, ["line 6: modules.m.tcp.tls_config.ca_ref: ca_ref is known to Prometheus, but there is no secrets manager here; use ca_file"]),
+        ("modules:\n  m:\n    prober: tcp\n    tcp:\n      tls_config:\n        key_file: x\n        cert: junk\n" + GOOD, ["line 7: modules.m.tcp.tls_config.cert: is no certificate in PEM form, which begins with -----BEGIN CERTIFICATE-----; for a path there is the key of this name with _file"]),
         # routers
         (router("platform: frr"), ["line 2: routers[0]: give exactly one of ssh, exec"]),
         (router("platform: frr, exec: {}, ssh: {host: h, username: u}"), ["line 2: routers[0]: give exactly one of ssh, exec"]),
@@ -252,3 +259,14 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 def test_what_is_shown_can_be_loaded_again() -> None:
     config = loads(DESIGN)
     assert loads(shown(config)) == config
+
+
+def test_the_query_of_a_path_is_not_shown() -> None:
+    modules = (
+        "modules:\n  m: {prober: http, http: {path: '/x?token=sesame'}}\n  n: {prober: http, http: {path: /plain}}\n"
+    )
+    text = shown(loads(modules + GOOD))
+    assert "path: /x?<hidden>" in text
+    assert "path: /plain" in text
+    assert "sesame" not in text
+    loads(text)

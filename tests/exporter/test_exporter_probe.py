@@ -27,6 +27,7 @@ probing: {{timeout: 500ms}}
 modules:
   shouting: {{prober: http, http: {{headers: {{X-Token: sesame, Host: a.example}}}}}}
   patient: {{prober: http, timeout: 60s}}
+  keyed: {{prober: http, http: {{path: "/x?token=sesame"}}}}
 routers: [{{name: edge, platform: frr, exec: {{prefix: ["false"]}}}}]
 nodes: [{{name: n1, address: 127.0.0.1}}]
 targets: [{{name: web, address: 127.0.0.1, port: {port}, module: http_2xx}}]
@@ -98,7 +99,11 @@ async def test_anything_else_is_refused_unless_the_operator_opens_it() -> None:
     ("query", "status", "words"),
     [
         ({}, 400, "parameter target is missing"),
-        ({"target": "web", "module": "none"}, 400, "there are http_2xx, https_2xx, patient, shouting, ssh_banner"),
+        (
+            {"target": "web", "module": "none"},
+            400,
+            "there are http_2xx, https_2xx, keyed, patient, shouting, ssh_banner",
+        ),
         ({"target": "http://u:sesame@127.0.0.1"}, 400, "basic_auth"),
         ({"target": "web", "module": "shouting", "hostname": "b.example"}, 400, "Host header"),
         ({"target": "web", "hostname": "b\r\nc"}, 400, "no host"),
@@ -138,6 +143,16 @@ async def test_debug_tells_all_but_secrets() -> None:
         assert "sesame" not in text
         kept = monitor.history.results.newest_first()
         assert [(record.target, record.router, record.node) for record in kept] == [("web", "/probe", None)]
+
+
+async def test_the_query_of_a_modules_path_is_told_to_nobody() -> None:
+    async with serving_probes() as (client, _, _):
+        told = [await ask(client, target="web", module="keyed", debug="true")]
+        pages = ("/config", "/history?id=1", "/api/v1/history?id=1")
+        told += [await (await client.get(page)).text() for page in pages]
+    assert all("sesame" not in text for text in told)
+    assert "> GET /x?<hidden>" in told[0]
+    assert "path: /x?<hidden>" in told[0]
 
 
 async def test_a_query_is_not_kept() -> None:

@@ -15,11 +15,14 @@ def module(**section: object) -> HttpModule:
     [
         ({"valid_staus_codes": [200]}, "Extra inputs are not permitted"),
         ({"valid_status_codes": ["200"]}, "valid integer"),
-        ({"valid_status_codes": [2000]}, "less than or equal to 599"),
-        ({"method": "get"}, "match pattern"),
-        ({"path": "no-slash"}, "match pattern"),
-        ({"headers": {"X Node": "a"}}, "match pattern"),
-        ({"headers": {"X-Node": "a\r\nX-Evil: b"}}, "match pattern"),
+        ({"valid_status_codes": [1000]}, "less than or equal to 999"),
+        ({"valid_status_codes": [99]}, "greater than or equal to 100"),
+        ({"method": "get"}, "is no method: write one word in capital letters"),
+        ({"method": "GE T"}, "is no method: write one word in capital letters"),
+        ({"path": "no-slash"}, "begins with / and holds no spaces"),
+        ({"path": "/a b"}, "begins with / and holds no spaces"),
+        ({"headers": {"X Node": "a"}}, "is no name of a header"),
+        ({"headers": {"X-Node": "a\r\nX-Evil: b"}}, "holds a control character, such as the end of a line"),
         ({"fail_if_body_matches_regexp": "text"}, "valid tuple"),
         ({"fail_if_body_matches_regexp": ["("]}, "is no regular expression"),
         ({"fail_if_body_matches_regexp": [1]}, "a regular expression is a string"),
@@ -39,7 +42,7 @@ def test_refuses(section: object, message: str) -> None:
 
 @pytest.mark.parametrize("key", sorted(HttpModule._later))
 def test_what_only_blackbox_exporter_does_is_refused_by_name(key: str) -> None:
-    with pytest.raises(ValidationError, match=f"{key} is known to blackbox_exporter, not supported yet"):
+    with pytest.raises(ValidationError, match=f"{key} is known to blackbox_exporter, but not supported: .*; "):
         module(**{key: None})
 
 
@@ -60,6 +63,7 @@ def test_defaults() -> None:
     assert not default.accepts(302)
     assert not module(valid_status_codes=[302]).accepts(200)
     assert module(valid_status_codes=[302]).accepts(302)
+    assert module(valid_status_codes=[999]).accepts(999)
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,20 @@ async def test_cookies_and_user_information_are_in_no_transcript(probers: Prober
     assert "abcdef" not in told
 
 
+async def test_the_query_of_a_path_is_in_no_transcript(probers: Probers) -> None:
+    echo = page("", "X-Url: /x?token=open%2Bsesame&a=1", "X-Token-Was: open%2Bsesame", "X-Said: open+sesame")
+    site = Site({"/x?token=open%2Bsesame&a=1": echo})
+    async with serving(site.serve) as port:
+        outcome = await probe(probers, port, module={"path": "/x?token=open%2Bsesame&a=1"})
+        asked_for = await probe(probers, port, path="/x?token=open%2Bsesame&a=1")
+    for one in (outcome, asked_for):
+        assert one.success, one.detail
+        told = "\n".join([one.detail, *one.transcript])
+        assert "> GET /x?<hidden>" in told
+        assert "X-Said: <hidden>" in told
+        assert "sesame" not in told
+
+
 @pytest.mark.parametrize("content", [None, b"\xff\xfe", b"two\nlines", b"x" * 1_100_000])
 @pytest.mark.parametrize("section", ["password_file", "body_file"])
 async def test_file_that_cannot_be_used(probers: Probers, tmp_path: Path, content: bytes | None, section: str) -> None:

@@ -19,6 +19,7 @@ from tests.probes.test_ssh_hostkey import BLOB, fingerprint, kexinit, packet, re
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from probes.ports import Source
     from probes.table import Probers
     from tests.probes.servers import Handler
 
@@ -59,7 +60,8 @@ async def test_two_servers(probers: Probers, tmp_path: Path) -> None:
         assert not ssh(only).comment.endswith("none")
         # The algorithm decides which of its keys a server shows.
         rsa = await one.fingerprint("rsa")
-        assert (await probe(probers, one.port, {"host_keys": [rsa]})).failure is Failure.EXPECTATION
+        ed25519: dict[str, object] = {"host_keys": [rsa], "host_key": "ssh-ed25519"}
+        assert (await probe(probers, one.port, ed25519)).failure is Failure.EXPECTATION
         assert (await probe(probers, one.port, {"host_keys": [rsa], "host_key": "ssh-rsa"})).success
         named = await probe(
             probers, one.port, {"host_keys": [rsa], "host_key": "ssh-ed25519"}, Identity("host_key", "ssh-rsa")
@@ -74,6 +76,45 @@ async def test_two_servers(probers: Probers, tmp_path: Path) -> None:
         assert (await probe(probers, two.port, {"host_key": "ssh-rsa"})).success  # nothing was expected of it
         log = await one.logged("[preauth]", 5) + two.text()
     assert not re.search(r"error|fatal|reset|userauth", log)
+
+
+async def test_a_server_is_asked_for_all_its_keys(probers: Probers, source: Source, tmp_path: Path) -> None:
+    """It shows one a connection; each of them may be the only one that is expected. The flow stays the same."""
+    async with running(tmp_path, ["ed25519", "ecdsa", "rsa"], level="INFO") as sshd:
+        flow = Flow("127.0.0.1", sshd.port, source.address, source.port)
+        for asked, kind in enumerate(("ed25519", "ecdsa", "rsa")):
+            key = await sshd.fingerprint(kind)
+            module = SshModule.model_validate({"host_keys": [key]})
+            outcome = await probers.probe("ssh", Request(flow, "git.example.org", 20.0), module)
+            assert outcome.success, outcome.transcript
+            assert outcome.flow == flow
+            assert (ssh(outcome).host_key, ssh(outcome).host_key_expected) == (key, True)
+            words = f"connected from {source.address} port {source.port}"
+            assert sum(words in line for line in outcome.transcript) == asked + 1
+        wrong = await probe(probers, sshd.port, {"host_keys": [OTHER_KEY]})
+        first = await sshd.fingerprint("ed25519")
+    assert wrong.detail == f"host key {first} is not one of host_keys ({OTHER_KEY})"
+    assert sum("connected from" in line for line in wrong.transcript) == 3
+    assert len({line.partition("connected from")[2] for line in wrong.transcript if "connected from" in line}) == 1
+    assert not re.search(r"error|fatal", sshd.text())
+
+
+async def test_a_server_that_is_asked_again_and_does_not_answer(probers: Probers) -> None:
+    asked = 0
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            kinds = ["ssh-ed25519", "rsa-sha2-512"]
+            writer.write(b"SSH-2.0-a\r\n" + kexinit(host_keys=kinds) + reply(BLOB["ssh-ed25519"]))
+            await reader.read()
+
+    async with serving(handler) as port:
+        outcome = await probe(probers, port, {"host_keys": [OTHER_KEY]})
+    assert asked == 2
+    assert outcome.failure is Failure.EXPECTATION
+    assert fingerprint(BLOB["ssh-ed25519"]) in outcome.detail
 
 
 async def test_a_wrong_banner_is_said_before_a_wrong_key(probers: Probers, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def fingerprint(blob: bytes) -> str:
 
 
 def run(*chunks: bytes, algorithm: str = "") -> tuple[HostKeyExchange, bytes]:
-    exchange = HostKeyExchange(algorithm, entropy)
+    exchange = HostKeyExchange(ALGORITHMS[algorithm], entropy)
     return exchange, b"".join(exchange.feed(chunk) for chunk in chunks)
 
 
@@ -77,10 +77,10 @@ def test_what_is_sent_first() -> None:
     assert lists[1] == [name for name in ALGORITHMS if name]
     assert lists[2] == lists[3]
     assert "none" in lists[6]
-    only = HostKeyExchange("ssh-ed25519", entropy)
+    only = HostKeyExchange(ALGORITHMS["ssh-ed25519"], entropy)
     assert string(b"ssh-ed25519") in only.opening
     assert b"rsa" not in only.opening
-    assert string(b"rsa-sha2-512,rsa-sha2-256,ssh-rsa") in HostKeyExchange("ssh-rsa", entropy).opening
+    assert string(b"rsa-sha2-512,rsa-sha2-256,ssh-rsa") in HostKeyExchange(ALGORITHMS["ssh-rsa"], entropy).opening
 
 
 @given(st.lists(st.integers(0, 600), max_size=8), st.booleans())
@@ -109,7 +109,7 @@ def test_public_numbers_are_valid_ones(theirs: list[str], number: bytes) -> None
     exchange, sent = run(kexinit(kex=theirs))
     assert payloads(sent) == [b"\x1e" + string(number)]
     assert not exchange.done
-    quiet = HostKeyExchange("", bytes)  # an mpint has no leading zeros, and is not zero
+    quiet = HostKeyExchange(ALGORITHMS[""], bytes)  # an mpint has no leading zeros, and is not zero
     (payload,) = payloads(quiet.feed(kexinit(kex=["diffie-hellman-group14-sha256"])))
     assert payload == b"\x1e" + string(b"\x40" + bytes(255))
 
@@ -131,6 +131,16 @@ def test_which_host_key_it_is(algorithm: str, theirs: list[str], blob: str) -> N
         if other != BLOB[blob]:
             with pytest.raises(HostKeyError, match=r"where .* was agreed on"):
                 run(kexinit(host_keys=theirs), reply(other), algorithm=algorithm)
+
+
+def test_which_other_keys_there_are() -> None:
+    theirs = ["ssh-rsa", "rsa-sha2-512", "ssh-ed25519", "ssh-dss", "ecdsa-sha2-nistp256"]
+    exchange, _ = run(kexinit(host_keys=theirs), reply(BLOB["ssh-ed25519"]))
+    assert exchange.others == ("ecdsa-sha2-nistp256", "rsa-sha2-512", "ssh-rsa")
+    next_one = HostKeyExchange(exchange.others[1:], entropy)
+    next_one.feed(kexinit(host_keys=theirs) + reply(BLOB["ssh-rsa"]))
+    assert (next_one.fingerprint, next_one.others) == (fingerprint(BLOB["ssh-rsa"]), ())
+    assert run(kexinit(host_keys=theirs), reply(BLOB["ssh-rsa"]), algorithm="ssh-rsa")[0].others == ()
 
 
 @pytest.mark.parametrize(
@@ -190,7 +200,7 @@ messages = st.builds(
     )
 )
 def test_anything_is_a_host_key_an_error_or_too_little(chunks: list[bytes]) -> None:
-    exchange = HostKeyExchange("", entropy)
+    exchange = HostKeyExchange(ALGORITHMS[""], entropy)
     sent, error = b"", ""
     try:
         for chunk in chunks:

@@ -249,6 +249,57 @@ async def test_what_is_sent_is_not_in_the_transcript(probers: Probers) -> None:
     assert "c2VjcmV0" not in repr(outcome)
 
 
+SENT_SECRET = {"send": "AUTH PLAIN s3cr3t_smtp\r"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "step"),
+    [
+        (b"250 got AUTH PLAIN s3cr3t_smtp\r\n", {"expect": "^250"}),
+        (b"250 got AUTH PLAIN s3cr3t_smtp\r\n", {"expect": "^354"}),
+        (b"250 got=s3cr3t_smtp;\r\n", {"expect": "^250"}),
+        (b"250 ok s3cr3t_s", {"expect": "^250"}),
+        (b"250 " + b"x" * 80 + b" s3cr3t_smtp\r\n", {"expect": "^354"}),
+        (b"250 ok s3cr3t_smtp\r\n", {"expect_bytes": "?" * 12}),
+        (b"250 ok s3cr3t_smtp\r\n", {"expect_bytes": "?" * 18}),
+        (b"250 s3cr3t_smtp s3cr3t_smtp\r\n", {"expect": "^25.", "starttls": True}),
+        (b"250 ok\r\ns3cr3t_smtp\r\n", {"expect": "^250", "starttls": True}),
+    ],
+)
+async def test_what_was_sent_is_told_to_nobody_when_it_is_repeated(
+    probers: Probers, answer: bytes, step: dict[str, Any]
+) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 ready\r\n")
+        await reader.readline()
+        writer.write(answer)
+
+    async with serving(handler) as port:
+        outcome = await probe(probers, port, {"expect": "^220"}, SENT_SECRET, step)
+    told = "\n".join([outcome.detail, *outcome.transcript])
+    assert "<hidden>" in told
+    assert "s3cr" not in told
+    assert "smtp" not in told
+
+
+async def test_what_was_sent_is_not_in_a_timeout(probers: Probers) -> None:
+    handler = exchanging((b"AUTH PLAIN s3cr3t_smtp\r\n", b"250 got s3cr3t_smtp\r\n"))
+    module = TcpModule.model_validate({"query_response": [SENT_SECRET, {"expect": "^354"}]})
+    async with serving(handler) as port:
+        outcome = await probers.probe("tcp", Request(Flow("127.0.0.1", port), NAME, 0.5), module)
+    assert outcome.failure is Failure.TIMEOUT
+    assert "after 250 got <hidden>: no end" in outcome.detail
+    assert "s3cr3t" not in repr(outcome)
+
+
+async def test_what_is_expected_and_what_was_said_first_is_no_secret(probers: Probers) -> None:
+    handler = exchanging((b"EHLO prober\n", b"500 prober EHLO nobody\r\n"), first=b"220 prober here\r\n")
+    async with serving(handler) as port:
+        outcome = await probe(probers, port, {"expect": "^220"}, {"send": "EHLO prober"}, {"expect": "^5.*EHLO"})
+    assert outcome.success
+    assert any(line.endswith("received 500 prober EHLO nobody") for line in outcome.transcript)
+
+
 @pytest.mark.parametrize("steps", [(), ({"expect": "ready"},), ({"expect": "more"},)])
 async def test_the_first_line_names_the_node(probers: Probers, steps: tuple[dict[str, Any], ...]) -> None:
     identity = Identity("banner", r"^220 (\S+)")

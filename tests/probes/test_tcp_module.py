@@ -43,7 +43,9 @@ def test_errors() -> None:
     assert "there is no expect" in refused({"query_response": [{"labels": [{"name": "a"}]}]})
     twice = [{"name": "a"}, {"name": "a"}]
     assert "used twice" in refused({"query_response": [{"expect": "x", "labels": twice}]})
-    assert "name" in refused({"query_response": [{"expect": "x", "labels": [{"name": "not-a-label"}]}]})
+    assert "is no name of a label: letters, digits and _" in refused(
+        {"query_response": [{"expect": "x", "labels": [{"name": "a-b"}]}]}
+    )
     assert "TLS begins twice" in refused({"tls": True, "query_response": [{"starttls": True}]})
     assert "TLS begins twice" in refused({"query_response": [{"starttls": True}, {"starttls": True}]})
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa as rsa_key
 from pydantic import ValidationError
 
 from probes import tls
@@ -112,11 +113,33 @@ def test_contradictions_and_unknown_keys_are_errors() -> None:
 
 
 def test_a_key_is_never_shown() -> None:
-    config = TlsConfig.model_validate({"cert": "c", "key": issue("client").key_pem()})
+    one = issue("client")
+    config = TlsConfig.model_validate({"cert": one.pem, "key": one.key_pem()})
     for text in (repr(config), str(config), config.model_dump_json(), json.dumps(config.model_dump(mode="json"))):
         assert SECRET_WORD not in text
-    bad = refused({"key": issue("client").key_pem(), "key_file": "/key.pem", "cert": "c"})
-    assert SECRET_WORD not in bad.split("input_value")[0]
+    for wrong in (one.key_pem(), one.key_pem()[:-80], one.key_pem().replace("PRIVATE", "SECRET")):
+        bad = refused({"key": wrong, "key_file": "/key.pem", "cert": one.pem})
+        assert SECRET_WORD not in bad
+
+
+def test_text_that_is_no_pem_is_refused_when_it_is_read() -> None:
+    one = issue("client")
+    pem, key = one.pem, one.key_pem()
+    cut = "\n".join(pem.splitlines()[:4] + pem.splitlines()[-1:])
+    for wrong in ("junk", "/etc/ca.pem", cut, pem.replace("MII", "M-I", 1), key, pem + cut):
+        for name in ("ca", "cert"):
+            assert f"{name}\n  Value error, is no certificate in PEM form" in refused({name: wrong, "key": key})
+    for wrong in ("junk", "/etc/key.pem", key[:-80], pem):
+        assert "key\n  Value error, is no private key in PEM form" in refused({"cert": pem, "key": wrong})
+    assert "is encrypted" in refused({"cert": pem, "key": one.key_pem(b"word")})
+    assert TlsConfig.model_validate({"ca": f"# ours\n{CA}\n{pem}", "cert": pem, "key": f"{key}\n"}).ca
+    rsa = rsa_key.generate_private_key(65537, 2048)
+    for form in (serialization.PrivateFormat.TraditionalOpenSSL, serialization.PrivateFormat.PKCS8):
+        text = rsa.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+        assert TlsConfig.model_validate({"cert": pem, "key": text}).key
+    form, secret = serialization.PrivateFormat.TraditionalOpenSSL, serialization.BestAvailableEncryption(b"word")
+    text = rsa.private_bytes(serialization.Encoding.PEM, form, secret).decode()
+    assert "is encrypted" in refused({"cert": pem, "key": text})
 
 
 def test_contexts_are_kept_until_a_file_changes(tmp_path: Path) -> None:
@@ -139,13 +162,13 @@ def test_a_file_that_cannot_be_used_is_this_machines_trouble(tmp_path: Path) -> 
     missing, empty = tmp_path / "missing.pem", tmp_path / "empty.pem"
     empty.write_text("nothing\n", encoding="ascii")
     own = issue("client")
+    locked = tmp_path / "locked.pem"
+    locked.write_text(own.key_pem(b"word"), encoding="ascii")
     for config, words in (
         (TlsConfig(ca_file=str(missing)), f"tls_config ca_file {missing}: No such file"),
         (TlsConfig(ca_file=str(empty)), f"tls_config ca_file {empty}: no certificate"),
-        (TlsConfig(ca="nothing"), "tls_config ca: "),
-        (TlsConfig.model_validate({"cert": own.pem, "key": "nothing"}), "tls_config cert: "),
         (TlsConfig.model_validate({"cert": own.pem, "key": issue("other").key_pem()}), "key values mismatch"),
-        (TlsConfig.model_validate({"cert": own.pem, "key": own.key_pem(b"word")}), "encrypted"),
+        (TlsConfig.model_validate({"cert": own.pem, "key_file": str(locked)}), "encrypted"),
     ):
         with pytest.raises(ProbeError) as caught:
             Contexts().context(config)
