@@ -35,7 +35,7 @@ demo:
 
 .PHONY: test
 test: lint
-	@sh tools/packages.sh need $(LAB) $(FRR) $(WATCH) $(IMAGE)
+	@sh tools/packages.sh need $(LAB) $(FRR) $(WATCH) $(PEERS) $(IMAGE)
 	@echo "all tests; those on the rehearsal network take minutes, and mostly wait: two files at a time"
 	@$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
@@ -53,7 +53,7 @@ lint: development
 
 .PHONY: unit
 unit: development
-	@sh tools/packages.sh need $(WATCH)
+	@sh tools/packages.sh need $(WATCH) $(PEERS)
 	@$(PYTHON) -m pytest -m "not lab and not image" $(ARGS)
 
 .PHONY: development
