@@ -74,11 +74,18 @@ def _single_faults() -> list[Fault]:
             # Linux soon sends no more flows to a dead neighbor where it has another: those paths are unverified then.
             seen=_all_have({(target, node): verdict for target in (GITEA if verdict == "node_down" else targets)}),
             alerts=_alerts_of(verdict, node, targets),
-            perhaps=_UNPROVEN if verdict == "blackhole" else (),
+            perhaps=_chance(verdict, node),
             otherwise={("EcmpPathBlackhole", node)} if (verdict, node) == ("blackhole", "leviathan2") else (),
         )
         for kind, node, verdict, targets in FAULTS
     ]
+
+
+def _chance(verdict: str, node: str) -> frozenset[Named]:
+    """What may be told beside it, in the same page: a path of web through the node, if it is judged before the node."""
+    path = {"blackhole": "EcmpPathBlackhole", "service_down": "EcmpPathServiceDown"}.get(verdict)
+    beside = {(path, node)} if path and node == "leviathan3" else set()
+    return frozenset(beside) | (_UNPROVEN if verdict == "blackhole" else frozenset())
 
 
 def _alerts_of(verdict: str, node: str, targets: tuple[str, ...]) -> set[Named]:

@@ -131,7 +131,7 @@ def _heal(
     for look in _looks(watched, before, begun + patience.healed, patience):
         now = time.monotonic()
         _note_healed(cycle, look, begun)
-        left = _left(look)
+        left = _left(look, fault.perhaps | fault.otherwise)
         quiet_since = (quiet_since or now) if healed.done() and not left else None
         if quiet_since is not None and now - quiet_since >= patience.quiet:
             cycle.clean = True
@@ -194,12 +194,15 @@ def _suppressed(held: Mapping[str, object]) -> bool:
     return isinstance(status, dict) and status["state"] == "suppressed"
 
 
-def _left(look: Look) -> str:
-    """What is not yet as in a healthy lab; empty when all is."""
+def _left(look: Look, unresolved: frozenset[Named] = frozenset()) -> str:
+    """What is not yet as in a healthy lab; empty when all is.
+
+    `unresolved`: alerts that may have been told and be over without a word: Alertmanager tells nobody that an alert is
+    over which is inhibited by then.
+    """
     last = {notice.fingerprint: notice for notice in look.notices}
-    opened = [
-        named(notice.labels) for notice in last.values() if notice.status == "firing" and notice.receiver.tells_resolved
-    ]
+    open_notices = (one for one in last.values() if one.status == "firing" and one.receiver.tells_resolved)
+    opened = [name for one in open_notices if (name := named(one.labels)) not in unresolved]
     parts = {
         "verdicts": {path: verdict for path, verdict in look.verdicts.items() if OK.get(path) != verdict},
         "alerts": [(*named(alert.labels), alert.state) for alert in look.alerts],

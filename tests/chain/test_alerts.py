@@ -132,7 +132,13 @@ def _look_back(lab: Watched, found: Played) -> None:
 @pytest.mark.parametrize("fault", ALL_FAULTS, ids=[fault.name.replace(" ", "-") for fault in ALL_FAULTS])
 def test_the_right_alerts_and_no_other(played: Played, fault: Fault) -> None:
     cycle = played.cycles[fault.name]
-    assert set(cycle.arrived) - fault.perhaps in (fault.alerts, fault.otherwise or fault.alerts), str(cycle)
+    if fault.otherwise:  # which comes first is chance, and one may follow the other
+        told = {*cycle.arrived, *cycle.late} - fault.perhaps
+        assert told, str(cycle)
+        assert told <= fault.alerts | fault.otherwise, str(cycle)
+        assert cycle.clean, str(cycle)
+        return
+    assert set(cycle.arrived) - fault.perhaps == fault.alerts, str(cycle)
     assert cycle.settled, f"alerts kept coming: {cycle}"
     assert not cycle.late, f"healing set off more alerts: {cycle}"
     assert cycle.clean, str(cycle)
