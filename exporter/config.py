@@ -18,6 +18,7 @@ from probes.tls_config import TlsConfig
 SYSTEM_RESOLVER = "system"  # the resolvers of resolv.conf
 LOWEST_PORT = 1024
 HIGHEST_PORT = 65535
+TRANSPORTS = ("ssh", "exec", "https")
 _DNS_PORTS = {"udp": 53, "tcp": 53, "tls": 853}
 _NAME = r"^[A-Za-z0-9_.:/-]{1,63}$"
 _HOST = re.compile(r"(?=.{1,253}\.?$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_-]{1,63}\.?")
@@ -124,10 +125,10 @@ def _socket_address(text: str, port: int) -> tuple[str, int]:
     return address, port if given is None else int(given)
 
 
-def _check_url(text: str) -> None:
+def _check_url(text: str, example: str = "https://dns.example.org/dns-query") -> None:
     parts = urlsplit(text)
     if parts.scheme != "https" or not parts.hostname or parts.username is not None or not text.isprintable():
-        raise ValueError(f"{text!r} must be a URL like https://dns.example.org/dns-query, without a user")
+        raise ValueError(f"{text!r} must be a URL like {example}, without a user")
 
 
 Duration = Annotated[float, BeforeValidator(_duration), PlainSerializer(format_duration)]
@@ -203,17 +204,41 @@ class Exec(Section):
     prefix: tuple[str, ...] = Field(default=(), strict=False)
 
 
+class Https(Section):
+    """A router's API. `url`: scheme, host and port, and the path below which the API stands, if there is one."""
+
+    url: str
+    username: str = Field(min_length=1)
+    password_file: str
+    ca_file: str | None = None
+
+    @model_validator(mode="after")
+    def _url(self) -> Self:
+        _check_url(self.url, "https://10.0.0.1")
+        return self
+
+
 class Router(Section):
+    """`vrf`: where the VIPs are routed, if not in the default one. `default_routes`: one counts as a route to a VIP."""
+
     name: Name
     platform: str
     poll_interval: Duration = 15.0
+    vrf: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.:-]{1,64}$")
+    default_routes: bool = False
     ssh: Ssh | None = None
     exec: Exec | None = None
+    https: Https | None = None
+
+    @property
+    def transport(self) -> str:
+        """The transport that is given: "ssh", "exec" or "https"."""
+        return next(name for name in TRANSPORTS if getattr(self, name) is not None)
 
     @model_validator(mode="after")
     def _one_transport(self) -> Self:
-        if (self.ssh is None) == (self.exec is None):
-            raise ValueError("give exactly one of ssh, exec")
+        if sum(getattr(self, name) is not None for name in TRANSPORTS) != 1:
+            raise ValueError(f"give exactly one of {', '.join(TRANSPORTS)}")
         return self
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from exporter.config import PLATFORMS_LATER, SYSTEM_RESOLVER, Config, Module, is_address
+from exporter.config import PLATFORMS_LATER, SYSTEM_RESOLVER, TRANSPORTS, Config, Module, is_address
 from exporter.durations import parse_duration
 from exporter.yamlfile import MAX_BYTES, Document, Location, Problem, parse, place_of
 from probes.table import PROBERS
@@ -168,9 +168,11 @@ def _platform(document: Document, place: Location, router: Mapping[str, Any]) ->
         problems.append(_problem(document, (*place, "platform"), message))
     elif isinstance(platform, str) and platform not in PLATFORMS:
         problems.append(_problem(document, (*place, "platform"), f"must be one of {_listed(PLATFORMS)}"))
-    if "https" in router:
-        message = f"known, but not supported yet: platform {platform} is read over ssh or exec"
-        problems.append(_problem(document, (*place, "https"), message))
+    elif isinstance(platform, str):
+        offered = PLATFORMS[platform].TRANSPORTS
+        for transport in (name for name in TRANSPORTS if router.get(name) is not None and name not in offered):
+            message = f"platform {platform} is read over {' or '.join(sorted(offered))}, not over {transport}"
+            problems.append(_problem(document, (*place, transport), message))
     return problems
 
 
@@ -295,8 +297,6 @@ def _translate(
             continue
         if found["type"] == "extra_forbidden":
             allowed = _keys_at(model, found["loc"][:-1])
-            if location[-1] == "https":
-                continue  # the cross check says more
             message = f"unknown key{_guess(str(location[-1]), allowed)}; allowed here: {_listed(allowed)}"
         elif found["type"] == "missing":
             message = "is missing"

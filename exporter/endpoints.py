@@ -253,7 +253,7 @@ class Endpoints:
         )
 
     def _has_oracle(self, router: str) -> bool:
-        return self._feeds[router].platform.HAS_LINUX_ORACLE
+        return self._feeds[router].platform.ORACLE is not None
 
     def _addresses(self, vip: str) -> Sequence[str | None]:
         """Where flows to a VIP start; None leaves it to the kernel."""

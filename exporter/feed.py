@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from exporter.config import Router
@@ -41,7 +42,7 @@ class RouterFeed:
                 self.config.name,
                 self.platform,
                 self._connected(),
-                query,
+                replace(query, vrf=self.config.vrf, default_routes=self.config.default_routes),
                 self._now,
                 timeout_seconds=_QUERY_SECONDS,
             )
@@ -55,10 +56,17 @@ class RouterFeed:
 
     async def ask_oracle(self, flows: Sequence[OracleFlow]) -> Mapping[OracleFlow, NextHop]:
         """The next hop of each flow, as far as the router tells; nothing if it cannot be asked."""
-        if not (self.platform.HAS_LINUX_ORACLE and flows):
+        oracle = self.platform.ORACLE
+        if oracle is None or not flows:
             return {}
         try:
-            return await ask_oracle(self._connected(), flows, timeout_seconds=_QUERY_SECONDS)
+            return await ask_oracle(
+                oracle,
+                self._connected(),
+                flows,
+                has_shell=self.platform.HAS_SHELL,
+                timeout_seconds=_QUERY_SECONDS,
+            )
         except (RouterError, OSError, ValueError) as error:
             self.error = str(error)
             return {}

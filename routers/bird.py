@@ -6,7 +6,7 @@ import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from routers import linux
+from routers import linux, linux_oracle
 from routers.bird_exports import Kernels, routes_of
 from routers.bird_protocols import protocols_of, server_time, session_of
 from routers.bird_routes import entries_of, heard, tables_of
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from routers.model import FibEntry, Route, Session
 
 PLATFORM = "bird"
-HAS_LINUX_ORACLE = True
+TRANSPORTS = frozenset({"ssh", "exec"})
+HAS_SHELL = True
+ORACLE = linux_oracle
 
 _STATUS = "bird status"
 _PROTOCOLS = "bird protocols"

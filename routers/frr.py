@@ -10,7 +10,7 @@ import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from routers import linux, vtysh
+from routers import linux, linux_oracle, vtysh
 from routers.jsontext import as_address, as_dict, as_int, as_list, as_prefix, as_text, digest, parse
 from routers.model import (
     IPV4,
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from routers.model import Answer
 
 PLATFORM = "frr"
-HAS_LINUX_ORACLE = True
+TRANSPORTS = frozenset({"ssh", "exec"})
+HAS_SHELL = True
+ORACLE = linux_oracle
 
 _VERSION = "show version"
 _SUMMARY = "show bgp vrf all summary json"

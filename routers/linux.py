@@ -1,4 +1,4 @@
-"""The tables of a Linux kernel through iproute2: FIB, neighbors, hash policy and the flow oracle.
+"""The tables of a Linux kernel through iproute2: FIB, neighbors and hash policy.
 
 Every router whose kernel is Linux is read here, whatever BGP daemon it runs. Commands go through
 `ip -force -batch -` (ip(8)): one process answers any number of questions. A question that fails prints
@@ -21,7 +21,6 @@ from routers.model import (
     HashPolicy,
     LinkNeighbor,
     NextHop,
-    OracleFlow,
     Query,
     canonical,
     family_of,
@@ -35,18 +34,16 @@ FIB_V6 = "kernel IPv6 FIB"
 NEIGHBORS = "kernel neighbor table"
 ADDRESSES = "kernel addresses"
 HASH_POLICY = "kernel hash policy"
-ORACLE = "kernel flow oracle"
-INGRESS = "kernel route to the prober"
 RULES = {IPV4: "kernel policy rules", IPV6: "kernel IPv6 policy rules"}
 WAYS_BACK = "kernel routes to the prober"
 ROUTED = {IPV4: "kernel FIB by policy", IPV6: "kernel IPv6 FIB by policy"}
 
-_BATCH = ("ip", "-j", "-force", "-batch", "-")
-_BATCH_V6 = ("ip", "-6", "-j", "-force", "-batch", "-")
+BATCH = ("ip", "-j", "-force", "-batch", "-")
+BATCH_V6 = ("ip", "-6", "-j", "-force", "-batch", "-")
 _HASH_FILES = {version: f"/proc/sys/net/ipv{version}/fib_multipath_hash_policy" for version in (4, 6)}
 _POLICIES = (HashPolicy.ADDRESSES, HashPolicy.FIVE_TUPLE, HashPolicy.INNER, HashPolicy.FIELDS)
 _FAILED_LINE = re.compile(r"Command failed \S*?:(\d{1,9})\s*$")
-_INTERFACE = re.compile(r"[A-Za-z0-9_.:-]{1,15}")
+INTERFACE = re.compile(r"[A-Za-z0-9_.:-]{1,15}")
 _NO_ROUTE = "Network is unreachable"
 _DROPPING = {
     "Invalid argument": "blackhole",
@@ -64,14 +61,14 @@ def ask(query: Query) -> tuple[Command, ...]:
     # with FRR 8.4: rt6_info is cached per nexthop); a listing of the routes that cover the VIP does not.
     v6 = "".join(f"route show match {vip}\n" for vip in _vips(query, IPV6))
     return (
-        *((Command(FIB, _BATCH, stdin=v4),) if v4 else ()),
-        *((Command(FIB_V6, _BATCH_V6, stdin=v6),) if v6 else ()),
+        *((Command(FIB, BATCH, stdin=v4),) if v4 else ()),
+        *((Command(FIB_V6, BATCH_V6, stdin=v6),) if v6 else ()),
         Command(NEIGHBORS, ("ip", "-j", "neigh", "show")),
         Command(ADDRESSES, ("ip", "-j", "address", "show")),
         Command(HASH_POLICY, ("grep", "-H", "", *_HASH_FILES.values())),
         Command(RULES[IPV4], ("ip", "-j", "rule", "show")),
         Command(RULES[IPV6], ("ip", "-6", "-j", "rule", "show")),
-        *((Command(WAYS_BACK, _BATCH, stdin=_each("route get {}", _sources(query))),) if query.sources else ()),
+        *((Command(WAYS_BACK, BATCH, stdin=_each("route get {}", _sources(query))),) if query.sources else ()),
     )
 
 
@@ -82,7 +79,7 @@ def follow_up(query: Query, answers: Mapping[str, Answer]) -> tuple[Command, ...
     """
     ways = _ways_back(query, answers)
     found = []
-    for version, batch, more in ((IPV4, _BATCH, " fibmatch"), (IPV6, _BATCH_V6, "")):
+    for version, batch, more in ((IPV4, BATCH, " fibmatch"), (IPV6, BATCH_V6, "")):
         vips = [vip for vip in _vips(query, version) if _way_in(query, vip, ways)]
         if vips and _has_policy(answers.get(RULES[version])):
             lines = (f"route get {vip} from {query.sources[vip]} iif {_way_in(query, vip, ways)}{more}" for vip in vips)
@@ -99,7 +96,7 @@ def read_fib(answers: Mapping[str, Answer], query: Query) -> tuple[dict[str, Fib
         if not vips:
             continue
         try:
-            rows, failures = _aligned(answers.get(name), len(vips))
+            rows, failures = aligned(answers.get(name), len(vips))
         except ValueError as error:
             problems.append(f"{name}: {error}")
             continue
@@ -126,7 +123,7 @@ def _apply_policy(
             continue
         vips = [vip for vip in _vips(query, version) if _way_in(query, vip, ways)]
         try:
-            rows, _ = _aligned(answers[name], len(vips))
+            rows, _ = aligned(answers[name], len(vips))
             told = {vips[number]: row for number, row in rows.items()}
             for vip, answered in told.items():
                 if version == IPV4:
@@ -139,14 +136,14 @@ def _apply_policy(
 
 
 def _is_one_of(answered: Sequence[dict[str, Any]], entry: FibEntry | None) -> bool:
-    hop = _next_hop(answered[0]) if answered else None
+    hop = next_hop_of(answered[0]) if answered else None
     return hop is not None and entry is not None and hop.address in {one.address for one in entry.next_hops}
 
 
 def _has_policy(answer: Answer | None) -> bool:
     """Whether any rule leads to another table than the usual three (ip-rule(8)); False where it is not told."""
     try:
-        rules = [as_dict(row) for row in as_list(parse(_usable(answer)))]
+        rules = [as_dict(row) for row in as_list(parse(usable(answer)))]
     except ValueError:
         return False
     return any(str(rule.get("table", "main")) not in _USUAL_TABLES for rule in rules if "l3mdev" not in rule)
@@ -160,11 +157,11 @@ def _ways_back(query: Query, answers: Mapping[str, Answer]) -> dict[str, str]:
     """By source address: the interface that leads back to it, where its flows enter."""
     sources = _sources(query)
     try:
-        rows, _ = _aligned(answers.get(WAYS_BACK), len(sources))
+        rows, _ = aligned(answers.get(WAYS_BACK), len(sources))
     except ValueError:
         return {}
     found = {sources[number]: as_text(answered[0].get("dev")) for number, answered in rows.items() if answered}
-    return {source: name for source, name in found.items() if name and _INTERFACE.fullmatch(name)}
+    return {source: name for source, name in found.items() if name and INTERFACE.fullmatch(name)}
 
 
 def _way_in(query: Query, vip: str, ways: Mapping[str, str]) -> str | None:
@@ -179,7 +176,7 @@ def _each(line: str, values: Sequence[str]) -> str:
 def read_neighbors(answers: Mapping[str, Answer]) -> tuple[tuple[LinkNeighbor, ...] | None, list[str]]:
     """The ARP and ND tables (None if they could not be read), and what could not be read."""
     try:
-        rows = as_list(parse(_usable(answers.get(NEIGHBORS))))
+        rows = as_list(parse(usable(answers.get(NEIGHBORS))))
     except ValueError as error:
         return None, [f"{NEIGHBORS}: {error}"]
     found = (_link_neighbor(as_dict(row)) for row in rows)
@@ -189,7 +186,7 @@ def read_neighbors(answers: Mapping[str, Answer]) -> tuple[tuple[LinkNeighbor, .
 def read_addresses(answers: Mapping[str, Answer]) -> tuple[frozenset[str], list[str]]:
     """The router's own addresses, and what could not be read."""
     try:
-        rows = as_list(parse(_usable(answers.get(ADDRESSES))))
+        rows = as_list(parse(usable(answers.get(ADDRESSES))))
     except ValueError as error:
         return frozenset(), [f"{ADDRESSES}: {error}"]
     found = (as_address(as_dict(one).get("local")) for row in rows for one in as_list(as_dict(row).get("addr_info")))
@@ -208,64 +205,11 @@ def read_hash_policy(answers: Mapping[str, Answer]) -> dict[int, HashPolicy]:
     return policies
 
 
-def ingress_command(source: str) -> Command:
-    """Ask which interface leads back to the prober; flows from it enter the router there."""
-    return Command(INGRESS, ("ip", "-j", "route", "get", canonical(source)))
-
-
-def read_ingress(answer: Answer) -> str | None:
-    """The interface towards the prober, None when the router does not tell."""
-    try:
-        rows = as_list(parse(_usable(answer)))
-    except ValueError:
-        return None
-    name = as_text(as_dict(rows[0]).get("dev")) if rows else None
-    return name if name and _INTERFACE.fullmatch(name) else None
-
-
-def oracle_command(flows: Sequence[OracleFlow], ingress_interface: str) -> Command:
-    """Ask for the next hop of each exact flow, all in one process.
-
-    Raises ValueError for an address or interface name that is none.
-    """
-    if not _INTERFACE.fullmatch(ingress_interface):
-        raise ValueError(f"{ingress_interface!r} is no interface name")
-    lines = "".join(
-        f"route get {canonical(flow.destination)} from {canonical(flow.source)} iif {ingress_interface} "
-        f"ipproto {17 if flow.protocol == 'udp' else 6} "
-        f"sport {flow.source_port:d} dport {flow.destination_port:d}\n"
-        for flow in flows
-    )
-    return Command(ORACLE, _BATCH, stdin=lines)
-
-
-def read_oracle(answer: Answer, flows: Sequence[OracleFlow]) -> dict[OracleFlow, NextHop]:
-    """Flow -> next hop, for the flows that the router forwards.
-
-    The kernel repeats a flow's addresses but not its ports, so answers are aligned by the numbers of the
-    failed lines. Raises ValueError when they do not add up or an answer is about other addresses: then
-    none can be trusted.
-    """
-    rows, _ = _aligned(answer, len(flows))
-    found = {}
-    for number, answered in rows.items():
-        flow = flows[number]
-        row = answered[0] if answered else {}
-        if (as_address(row.get("dst")), as_address(row.get("from"))) != (
-            canonical(flow.destination),
-            canonical(flow.source),
-        ):
-            raise ValueError(f"answer {number + 1} is about another flow")
-        if row.get("type", "unicast") == "unicast":
-            found[flow] = _next_hop(row)
-    return found
-
-
 def _vips(query: Query, version: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(vip for vip in map(canonical, query.vips) if family_of(vip) == version))
 
 
-def _usable(answer: Answer | None) -> str:
+def usable(answer: Answer | None) -> str:
     """The standard output of an answer that has one. Raises ValueError with the reason otherwise."""
     if answer is None:
         raise ValueError("not asked")
@@ -277,7 +221,7 @@ def _usable(answer: Answer | None) -> str:
     return answer.stdout
 
 
-def _aligned(answer: Answer | None, count: int) -> tuple[dict[int, list[dict[str, Any]]], dict[int, str]]:
+def aligned(answer: Answer | None, count: int) -> tuple[dict[int, list[dict[str, Any]]], dict[int, str]]:
     """Question number (from 0) -> the rows of its answer, and number -> complaint of each that failed.
 
     Raises ValueError when answers and complaints together are not `count`.
@@ -332,7 +276,7 @@ def _entry(prefix: Prefix, row: dict[str, Any]) -> FibEntry:
     hops = [as_dict(hop) for hop in as_list(row.get("nexthops"))] or [row]
     return FibEntry(
         prefix=str(prefix),
-        next_hops=tuple(_next_hop(hop) for hop in hops),
+        next_hops=tuple(next_hop_of(hop) for hop in hops),
         protocol=as_text(row.get("protocol")),
         kind=as_text(row.get("type")) or "unicast",
     )
@@ -348,7 +292,7 @@ def _covering(value: object, vip: str) -> Prefix:
     return prefix
 
 
-def _next_hop(row: dict[str, Any]) -> NextHop:
+def next_hop_of(row: dict[str, Any]) -> NextHop:
     """A next hop; `via` stands for `gateway` where an IPv6 address forwards IPv4 (RFC 8950)."""
     flags = {flag for flag in as_list(row.get("flags")) if isinstance(flag, str)}
     return NextHop(

@@ -37,16 +37,26 @@ def family_of(address: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One read-only question to a router: an argument vector and what goes to its standard input."""
+    """One read-only question to a router.
+
+    Over ssh and exec: an argument vector, and what goes to its standard input. `raw`: the router's command
+    line is no POSIX shell, so the words are sent as they are, with spaces between. Over https: the method
+    and the path below the router's URL with its query, and the body (JSON) if there is one.
+    """
 
     name: str
     argv: tuple[str, ...]
     stdin: str | None = None
+    raw: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back for one command; `error` is set when no usable answer came (and says why)."""
+    """What came back for one command; `error` is set when no usable answer came (and says why).
+
+    Over https `stdout` is the body, `exit_status` is 0 for a status of 2xx and else the status, and `stderr`
+    its reason.
+    """
 
     stdout: str = ""
     stderr: str = ""
@@ -157,12 +167,16 @@ class HashPolicy(StrEnum):
 class Query:
     """What a snapshot should answer: these VIPs, seen by these expected nodes' addresses.
 
-    `sources`: by VIP, the address from which the prober's flows to it start, where that is known.
+    `sources`: by VIP, the address from which the prober's flows to it start, where that is known. `vrf`: the
+    VRF (VPN routing instance) in which the VIPs are routed, None for the default one. `default_routes`: a
+    default route counts as a route to a VIP.
     """
 
     vips: tuple[str, ...]
     node_addresses: tuple[str, ...]
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    vrf: str | None = None
+    default_routes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

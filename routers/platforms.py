@@ -8,16 +8,41 @@ from typing import TYPE_CHECKING, Protocol
 from routers import bird, edgeos, frr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from routers.model import Answer, Command, Query, RemedyFacts, RemedyKind, Snapshot
+    from routers.model import Answer, Command, NextHop, OracleFlow, Query, RemedyFacts, RemedyKind, Snapshot
+
+
+class Oracle(Protocol):
+    """Which next hop the router would give a flow: two rounds of questions and their reading; pure.
+
+    A `NextHop` without an address names an interface, which may lead to several nodes.
+    """
+
+    def prepare(self, flows: Sequence[OracleFlow]) -> tuple[Command, ...]:
+        """What has to be known before `ask`; may be nothing. Raises ValueError for text that is no address."""
+        ...
+
+    def ask(self, flows: Sequence[OracleFlow], answers: Mapping[str, Answer]) -> tuple[Command, ...]:
+        """The question about each flow. Raises ValueError if the answers to `prepare` allow none."""
+        ...
+
+    def read(self, flows: Sequence[OracleFlow], answers: Mapping[str, Answer]) -> Mapping[OracleFlow, NextHop]:
+        """The next hop of each flow that was answered. Raises ValueError for answers that cannot be trusted."""
+        ...
 
 
 class Platform(Protocol):
     """What a platform's module offers: pure functions, no I/O and no clock."""
 
-    HAS_LINUX_ORACLE: bool
-    """`routers.linux` can ask this platform's kernel which next hop a flow takes."""
+    TRANSPORTS: frozenset[str]
+    """Those that reach it: "ssh", "exec", "https"."""
+
+    HAS_SHELL: bool
+    """It has a POSIX shell, so that all questions can go there together."""
+
+    ORACLE: Oracle | None
+    """How to ask it which next hop a flow takes; None: it does not tell."""
 
     def ask(self, query: Query) -> tuple[Command, ...]:
         """The commands whose answers `read` understands. Raises ValueError for text that is no address."""

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING
 
-from routers import linux, shell
+from routers import shell
 from routers.model import Answer
 from routers.transport import ErrorKind, RouterError
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from routers.model import Command, NextHop, OracleFlow, Query, Snapshot
-    from routers.platforms import Platform
+    from routers.platforms import Oracle, Platform
     from routers.transport import Transport
 
 TIMEOUT_SECONDS = 10.0
@@ -34,54 +34,61 @@ async def take_snapshot(
 ) -> Snapshot:
     """Ask everything at once, then what the answers call for, and read what came back.
 
-    The commands go to one shell; one by one where that fails. Each way has half of `timeout_seconds`.
-    `clock` gives seconds since the epoch; the snapshot bears the time before the first question. A command
-    that could not be run costs its own part (`Snapshot.problems`). Raises RouterError when none of the first
-    could be.
+    Where the platform has a shell the commands go to one; one by one where that fails. Each way has half of
+    `timeout_seconds`. `clock` gives seconds since the epoch; the snapshot bears the time before the first
+    question. A command that could not be run costs its own part (`Snapshot.problems`). Raises RouterError when
+    none of the first could be.
     """
     taken_at = clock()
     commands = platform.ask(query)
-    answers, errors = await _ask(transport, commands, timeout_seconds, max_bytes)
+    answers, errors = await _ask(transport, commands, timeout_seconds, max_bytes, has_shell=platform.HAS_SHELL)
     if errors and len(errors) == len(commands):
         raise errors[0]
     more = platform.follow_up(query, answers)
-    answers |= (await _ask(transport, more, timeout_seconds, max_bytes))[0]
+    answers |= (await _ask(transport, more, timeout_seconds, max_bytes, has_shell=platform.HAS_SHELL))[0]
     return platform.read(router, query, answers, taken_at)
 
 
 async def ask_oracle(
+    oracle: Oracle,
     transport: Transport,
     flows: Sequence[OracleFlow],
     *,
+    has_shell: bool,
     timeout_seconds: float = TIMEOUT_SECONDS,
     max_bytes: int = MAX_BYTES,
 ) -> Mapping[OracleFlow, NextHop]:
-    """Ask a Linux router which next hop each flow takes; flows that it does not forward are left out.
+    """Ask a router which next hop each flow takes; flows that it does not forward are left out.
 
-    Two commands for each source address, each within `timeout_seconds`.
     Raises RouterError when the router could not be asked, does not tell where flows enter it, or gave an
     answer that cannot be trusted.
     """
-    found: dict[OracleFlow, NextHop] = {}
-    for source in dict.fromkeys(flow.source for flow in flows):
-        here = [flow for flow in flows if flow.source == source]
-        way_back = await transport.run(linux.ingress_command(source), timeout_seconds, max_bytes)
-        interface = linux.read_ingress(way_back)
-        if interface is None:
-            raise RouterError(f"the router has no route back to {source}", ErrorKind.REFUSED)
-        answer = await transport.run(linux.oracle_command(here, interface), timeout_seconds, max_bytes)
-        try:
-            found.update(linux.read_oracle(answer, here))
-        except ValueError as error:
-            raise RouterError(f"the flow oracle's answer cannot be used: {error}", ErrorKind.REFUSED) from error
-    return found
+
+    async def answered(commands: Sequence[Command]) -> dict[str, Answer]:
+        answers, errors = await _ask(transport, commands, timeout_seconds, max_bytes, has_shell=has_shell)
+        if errors and len(errors) == len(commands):
+            raise errors[0]
+        return answers
+
+    if not flows:
+        return {}
+    try:
+        before = await answered(oracle.prepare(flows))
+        return oracle.read(flows, before | await answered(oracle.ask(flows, before)))
+    except ValueError as error:
+        raise RouterError(f"the flow oracle's answer cannot be used: {error}", ErrorKind.REFUSED) from error
 
 
 async def _ask(
-    transport: Transport, commands: Sequence[Command], timeout_seconds: float, max_bytes: int
+    transport: Transport,
+    commands: Sequence[Command],
+    timeout_seconds: float,
+    max_bytes: int,
+    *,
+    has_shell: bool,
 ) -> tuple[dict[str, Answer], list[RouterError]]:
     """The answer to each command by name, and the errors of those that could not be run."""
-    if len(commands) > 1:
+    if has_shell and len(commands) > 1:
         token = secrets.token_hex(16)
         answer = await _run(transport, shell.together(commands, token), timeout_seconds / 2, max_bytes)
         if isinstance(answer, RouterError):

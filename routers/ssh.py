@@ -139,7 +139,7 @@ async def _cancel(task: asyncio.Task[Any]) -> None:
 
 
 async def _execute(connection: asyncssh.SSHClientConnection, command: Command, limit: OutputLimit) -> Answer:
-    process = await connection.create_process(shlex.join(command.argv), encoding=None)
+    process = await connection.create_process(_line(command), encoding=None)
     try:
         with contextlib.suppress(BrokenPipeError):  # the command need not read its input
             if command.stdin:
@@ -160,6 +160,10 @@ async def _execute(connection: asyncssh.SSHClientConnection, command: Command, l
         stderr=stderr.decode(errors="replace"),
         exit_status=process.returncode or 0,  # RFC 4254 section 6.10: a server need not send it
     )
+
+
+def _line(command: Command) -> str:
+    return " ".join(command.argv) if command.raw else shlex.join(command.argv)
 
 
 async def _read_all(stream: asyncssh.SSHReader[bytes], limit: OutputLimit) -> bytes:

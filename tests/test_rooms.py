@@ -36,6 +36,7 @@ _PURE_ROOMS = {
         "frr",
         "jsontext",
         "linux",
+        "linux_oracle",
         "lookup",
         "model",
         "platforms",

@@ -133,7 +133,8 @@ def test_defaults() -> None:
         # known to the contract, not built yet
         ("kubernetes: {kubeconfig: x}\n" + GOOD, ["line 1: kubernetes: known, but not supported yet (nodes and targets from the cluster's API)"]),
         (router("platform: routeros, exec: {}"), ["line 2: routers[0].platform: routeros is known, but not supported yet; this version reads bird, frr"]),
-        (router("platform: frr, https: {url: x}, exec: {}"), ["line 2: routers[0].https: known, but not supported yet: platform frr is read over ssh or exec"]),
+        (router("platform: frr, https: {url: 'https://10.0.0.1', username: u, password_file: p}"), ["line 2: routers[0].https: platform frr is read over exec or ssh, not over https"]),
+        (router("platform: frr, https: {url: 'http://10.0.0.1', username: u, password_file: p}"), ["line 2: routers[0].https: platform frr is read over exec or ssh, not over https", "line 2: routers[0].https: 'http://10.0.0.1' must be a URL like https://10.0.0.1, without a user"]),
         # modules
         ("modules: {m: {prober: gopher}}\n" + GOOD, [f"line 1: modules.m.prober: must be one of {PROBER_NAMES}"]),
         ("modules: {m: {}}\n" + GOOD, [f"line 1: modules.m.prober: must be one of {PROBER_NAMES}"]),
@@ -148,8 +149,8 @@ def test_defaults() -> None:
         ("modules:\n  m:\n    prober: tcp\n    tcp:\n      tls_config:\n        ca_ref: x\n        cert: junk\n" + GOOD, ["line 6: modules.m.tcp.tls_config.ca_ref: ca_ref is known to Prometheus, but there is no secrets manager here; use ca_file"]),
         ("modules:\n  m:\n    prober: tcp\n    tcp:\n      tls_config:\n        key_file: x\n        cert: junk\n" + GOOD, ["line 7: modules.m.tcp.tls_config.cert: is no certificate in PEM form, which begins with -----BEGIN CERTIFICATE-----; for a path there is the key of this name with _file"]),
         # routers
-        (router("platform: frr"), ["line 2: routers[0]: give exactly one of ssh, exec"]),
-        (router("platform: frr, exec: {}, ssh: {host: h, username: u}"), ["line 2: routers[0]: give exactly one of ssh, exec"]),
+        (router("platform: frr"), ["line 2: routers[0]: give exactly one of ssh, exec, https"]),
+        (router("platform: frr, exec: {}, ssh: {host: h, username: u}"), ["line 2: routers[0]: give exactly one of ssh, exec, https"]),
         (router("platform: ios, exec: {}"), ["line 2: routers[0].platform: must be one of bird, frr"]),
         (router("platform: frr, ssh: {host: 10.0.0.1}"), ["line 2: routers[0].ssh.username: is missing"]),
         (router("platform: frr, ssh: {host: 10.0.0.1, user: u}"), ["line 2: routers[0].ssh.username: is missing", "line 2: routers[0].ssh.user: unknown key (did you mean username?); allowed here: client_keys, host, known_hosts, password_file, port, username"]),

@@ -19,7 +19,7 @@ from lab import netns
 from probes.dns_module import DnsModule
 from probes.model import Failure, Flow, Identity, Request
 from probes.table import Probers
-from routers.linux import oracle_command, read_oracle
+from routers import linux_oracle
 from routers.model import Answer, OracleFlow
 
 pytestmark = [
@@ -105,7 +105,8 @@ class Server(asyncio.DatagramProtocol):
 def told(protocol: str) -> dict[int, str]:
     """By source port: the node that the router says datagrams or connections take."""
     flows = [OracleFlow(SOURCE, port, VIP, 53, protocol) for port in PORTS]
-    command = oracle_command(flows, "to-near")
+    way_back = Answer(f'[{{"dst": "{SOURCE}", "dev": "to-near"}}]')
+    (command,) = linux_oracle.ask(flows, {f"{linux_oracle.INGRESS} {SOURCE}": way_back})
     done = subprocess.run(
         ["ip", "netns", "exec", ROUTER, *command.argv],
         input=command.stdin,
@@ -114,7 +115,7 @@ def told(protocol: str) -> dict[int, str]:
         timeout=30,
         check=False,
     )
-    hops = read_oracle(Answer(done.stdout, done.stderr, done.returncode), flows)
+    hops = linux_oracle.read(flows, {command.name: Answer(done.stdout, done.stderr, done.returncode)})
     names = {address: node for node, address in NODES.items()}
     return {flow.source_port: names[hop.address or ""] for flow, hop in hops.items()}
 

@@ -11,7 +11,6 @@ from routers.model import (
     HashPolicy,
     LinkNeighbor,
     NextHop,
-    OracleFlow,
     Query,
 )
 from tests.routers.captured import FIXTURES
@@ -23,7 +22,6 @@ CAPTURED = Answer(
     stderr=(KINDS / "route_kinds.stderr.txt").read_text(),
     exit_status=1,
 )
-FLOWS = [OracleFlow("192.0.2.2", port, "203.0.113.10", 22) for port in (20000, 20001, 20002)]
 
 
 def fib(answer: Answer, *vips: str) -> tuple[dict[str, FibEntry | None], list[str]]:
@@ -144,135 +142,3 @@ def test_neighbors() -> None:
 )
 def test_hash_policy(text: str, policies: dict[int, HashPolicy]) -> None:
     assert linux.read_hash_policy({linux.HASH_POLICY: Answer(text)}) == policies
-
-
-def oracle_row(next_hop: str, **changes: str) -> str:
-    return row(**({"dst": "203.0.113.10", "from": "192.0.2.2", "gateway": next_hop, "dev": "br0"} | changes))
-
-
-def test_the_oracle_is_asked_in_one_process() -> None:
-    flows = [FLOWS[0], OracleFlow("2001:db8:c::2", 20000, "2001:db8:f::10", 53, "udp")]
-    asked = linux.oracle_command(flows, "cli0")
-    assert asked.argv == ("ip", "-j", "-force", "-batch", "-")
-    assert asked.stdin == (
-        "route get 203.0.113.10 from 192.0.2.2 iif cli0 ipproto 6 sport 20000 dport 22\n"
-        "route get 2001:db8:f::10 from 2001:db8:c::2 iif cli0 ipproto 17 sport 20000 dport 53\n"
-    )
-
-
-@pytest.mark.parametrize("name", ["", "cli0\nlink del cli0", "a b", "sixteen_letters_"])
-def test_a_name_that_is_no_interface_is_never_sent(name: str) -> None:
-    with pytest.raises(ValueError, match="is no interface name"):
-        linux.oracle_command(FLOWS, name)
-    assert linux.read_ingress(Answer(row(dst="192.0.2.2", dev=name))) is None
-
-
-def test_oracle_answers_are_aligned_by_the_failed_lines() -> None:
-    answer = Answer(
-        oracle_row("10.0.0.11") + oracle_row("10.0.0.13"), 'Cannot find device "x"\nCommand failed -:2\n', 1
-    )
-    assert linux.read_oracle(answer, FLOWS) == {
-        FLOWS[0]: NextHop("10.0.0.11", "br0"),
-        FLOWS[2]: NextHop("10.0.0.13", "br0"),
-    }
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        Answer(oracle_row("10.0.0.11") * 2),
-        Answer(oracle_row("10.0.0.11") * 4),
-        Answer(oracle_row("10.0.0.11") * 2, "Command failed -:9\n"),
-        Answer(oracle_row("10.0.0.11") * 2 + oracle_row("10.0.0.11", dst="203.0.113.11")),
-        Answer(oracle_row("10.0.0.11") * 2 + "[]\n"),
-        Answer(error="gone"),
-    ],
-)
-def test_oracle_answers_that_do_not_add_up_are_refused(answer: Answer) -> None:
-    with pytest.raises(ValueError, match=r".+"):
-        linux.read_oracle(answer, FLOWS)
-
-
-def test_a_flow_to_the_router_itself_has_no_next_hop() -> None:
-    answer = Answer(oracle_row("10.0.0.11") * 2 + row(type="local", dst="203.0.113.10", **{"from": "192.0.2.2"}))
-    assert set(linux.read_oracle(answer, FLOWS)) == set(FLOWS[:2])
-
-
-def test_ingress() -> None:
-    assert linux.ingress_command("192.0.2.2").argv == ("ip", "-j", "route", "get", "192.0.2.2")
-    assert linux.read_ingress(Answer(row(dst="192.0.2.2", dev="cli0"))) == "cli0"
-    assert linux.read_ingress(Answer(stderr="RTNETLINK answers: Network is unreachable", exit_status=2)) is None
-
-
-PROBER, PROBER_V6 = "198.51.100.10", "2001:db8:51::10"
-RULE = {"priority": 50, "src": "198.51.100.0", "srclen": 24, "table": "100"}
-USUAL = [{"priority": number, "src": "all", "table": name} for number, name in ((0, "local"), (32766, "main"))]
-POLICED = Query(
-    ("203.0.113.10", "203.0.113.22", "2001:db8:f::10"),
-    (),
-    {"203.0.113.10": PROBER, "203.0.113.22": PROBER, "2001:db8:f::10": PROBER_V6},
-)
-
-
-def policed(rules: list[dict[str, object]], **more: str) -> dict[str, Answer]:
-    """A router with these rules; its main table knows two next hops for each VIP."""
-    v4 = [{"dst": vip, "nexthops": [{"gateway": "10.0.0.11"}, {"gateway": "10.0.0.12"}]} for vip in POLICED.vips[:2]]
-    v6 = [{"dst": "2001:db8:f::10", "nexthops": [{"gateway": "fe80::1"}, {"gateway": "fe80::2"}]}]
-    return {
-        linux.FIB: Answer("".join(row(**one) for one in v4)),
-        linux.FIB_V6: Answer(row(**v6[0])),
-        linux.RULES[4]: Answer(json.dumps(rules)),
-        linux.RULES[6]: Answer(json.dumps(rules)),
-        linux.WAYS_BACK: Answer(row(dst=PROBER, dev="wan0") + row(dst=PROBER_V6, dev="wan0")),
-        **{name: Answer(text) for name, text in more.items()},
-    }
-
-
-def test_policy_rules_are_followed_with_the_probers_own_flows() -> None:
-    assert linux.follow_up(POLICED, policed(USUAL)) == ()
-    assert linux.follow_up(POLICED, policed([*USUAL, {"priority": 1000, "src": "all", "l3mdev": None}])) == ()
-    v4, v6 = linux.follow_up(POLICED, policed([*USUAL, RULE]))
-    assert v4.stdin == (
-        f"route get 203.0.113.10 from {PROBER} iif wan0 fibmatch\n"
-        f"route get 203.0.113.22 from {PROBER} iif wan0 fibmatch\n"
-    )
-    assert v6.stdin == f"route get 2001:db8:f::10 from {PROBER_V6} iif wan0\n"
-
-
-def test_the_route_that_a_policy_leads_to_counts() -> None:
-    answers = policed(
-        [*USUAL, RULE],
-        **{
-            linux.ROUTED[4]: row(dst="203.0.113.10", gateway="10.0.0.11", table="100")
-            + row(dst="203.0.113.22", nexthops=[{"gateway": "10.0.0.11"}, {"gateway": "10.0.0.12"}]),
-            linux.ROUTED[6]: row(dst="2001:db8:f::10", gateway="fe80::2"),
-        },
-    )
-    found, problems = linux.read_fib(answers, POLICED)
-    assert problems == []
-    hops = {vip: [hop.address for hop in entry.next_hops] for vip, entry in found.items() if entry}
-    assert hops == {
-        "203.0.113.10": ["10.0.0.11"],
-        "203.0.113.22": ["10.0.0.11", "10.0.0.12"],
-        "2001:db8:f::10": ["fe80::1", "fe80::2"],
-    }
-
-
-def test_an_ipv6_route_that_a_policy_leads_to_and_nobody_lists_is_unknown() -> None:
-    answers = policed([*USUAL, RULE], **{linux.ROUTED[6]: row(dst="2001:db8:f::10", gateway="fe80::9")})
-    found, problems = linux.read_fib(answers, POLICED)
-    assert "2001:db8:f::10" not in found
-    assert problems == [f"{linux.ROUTED[6]}: 2001:db8:f::10: policy rules lead flows to a route that cannot be listed"]
-
-
-def test_a_flow_that_the_kernel_refuses_to_judge_leaves_the_main_table() -> None:
-    answers = policed([*USUAL, RULE])
-    answers[linux.ROUTED[4]] = Answer(
-        row(dst="203.0.113.22", gateway="10.0.0.12"),
-        "RTNETLINK answers: Invalid cross-device link\nCommand failed -:1\n",
-        1,
-    )
-    found, problems = linux.read_fib(answers, POLICED)
-    assert problems == []
-    hops = {vip: len(entry.next_hops) for vip, entry in found.items() if entry}
-    assert hops == {"203.0.113.10": 2, "203.0.113.22": 1, "2001:db8:f::10": 2}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from routers import linux, shell
+from routers import linux, linux_oracle, shell
 from routers.model import Answer, Command, NextHop, OracleFlow
 from routers.platforms import PLATFORMS
 from routers.reader import ask_oracle, take_snapshot
@@ -15,6 +15,7 @@ from routers.transport import ErrorKind, RouterError
 from tests.routers.captured import QUERY, TAKEN_AT, VIP, VIP6, answers, snapshot
 
 FLOW = OracleFlow("192.0.2.2", 20000, VIP, 22)
+WAY_IN, ASKED = f"{linux_oracle.INGRESS} 192.0.2.2", f"{linux_oracle.ORACLE} 192.0.2.2"
 WAY_BACK = Answer('[{"dst":"192.0.2.2","dev":"cli0"}]\n')
 RULES = Answer(
     '[{"priority":0,"src":"all","table":"local"},{"priority":32766,"src":"all","table":"main"},'
@@ -118,23 +119,23 @@ async def test_a_router_that_cannot_be_asked_at_all() -> None:
 
 async def test_the_oracle_is_asked_for_the_way_in_first() -> None:
     row = f'[{{"dst":"{VIP}","from":"192.0.2.2","gateway":"10.0.0.13","dev":"br0"}}]\n'
-    transport = Canned({linux.INGRESS: WAY_BACK, linux.ORACLE: Answer(row)})
-    assert await ask_oracle(transport, [FLOW]) == {FLOW: NextHop("10.0.0.13", "br0")}
+    transport = Canned({WAY_IN: WAY_BACK, ASKED: Answer(row)})
+    assert await ask_oracle(linux_oracle, transport, [FLOW], has_shell=True) == {FLOW: NextHop("10.0.0.13", "br0")}
     assert "iif cli0" in (transport.asked[1].stdin or "")
-    assert await ask_oracle(transport, []) == {}
+    assert await ask_oracle(linux_oracle, transport, [], has_shell=True) == {}
 
 
 @pytest.mark.parametrize(
     ("canned", "message"),
     [
-        ({linux.INGRESS: Answer(exit_status=2)}, "the router has no route back to 192.0.2.2"),
-        ({linux.INGRESS: WAY_BACK, linux.ORACLE: Answer()}, "the flow oracle's answer cannot be used: 0 answers"),
-        ({linux.INGRESS: GONE}, "closed the connection"),
+        ({WAY_IN: Answer(exit_status=2)}, "the router has no route back to 192.0.2.2"),
+        ({WAY_IN: WAY_BACK, ASKED: Answer()}, "the flow oracle's answer cannot be used: 0 answers"),
+        ({WAY_IN: GONE}, "closed the connection"),
     ],
 )
 async def test_an_oracle_that_cannot_be_believed(canned: dict[str, Answer | RouterError], message: str) -> None:
     with pytest.raises(RouterError, match=message):
-        await ask_oracle(Canned(canned), [FLOW])
+        await ask_oracle(linux_oracle, Canned(canned), [FLOW], has_shell=True)
 
 
 def test_many_questions_are_spread_over_few_processes() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from exporter.config import Router
 from exporter.feed import RouterFeed
-from routers import bird, frr
+from routers import bird, frr, platforms
 from routers.model import (
     Answer,
     Command,
@@ -45,7 +45,9 @@ OWN = {4: "10.0.0.254", 6: "2001:db8::fe"}
 class NoOracle:
     """A platform whose kernel cannot be asked about a flow; the rest is FRR's."""
 
-    HAS_LINUX_ORACLE = False
+    TRANSPORTS = frr.TRANSPORTS
+    HAS_SHELL = True
+    ORACLE: platforms.Oracle | None = None
 
     def ask(self, query: Query) -> tuple[Command, ...]:
         return frr.ask(query)
@@ -110,7 +112,7 @@ class SimulatedFeed(RouterFeed):
         return True
 
     async def ask_oracle(self, flows: Sequence[OracleFlow]) -> Mapping[OracleFlow, NextHop]:
-        if not (self.platform.HAS_LINUX_ORACLE and flows):
+        if self.platform.ORACLE is None or not flows:
             return {}
         if not await self._reached(self._network.clock()):
             return {}
