@@ -20,12 +20,13 @@ from tests.routers.captured import (
     snapshot,
 )
 
-BOTH = pytest.mark.parametrize("platform", sorted(PLATFORMS))
+LAB_ROUTERS = ("bird", "frr")  # captured on the lab, fault by fault; the others have tests of their own
+BOTH = pytest.mark.parametrize("platform", LAB_ROUTERS)
 NODES12 = {"10.0.0.11", "10.0.0.12"}
 NODES = NODES12 | {NODE3}
 
 
-@pytest.mark.parametrize(("platform", "scenario"), [(name, one) for name in PLATFORMS for one in scenarios(name)])
+@pytest.mark.parametrize(("platform", "scenario"), [(name, one) for name in LAB_ROUTERS for one in scenarios(name)])
 def test_every_capture_is_read_without_a_problem(platform: str, scenario: str) -> None:
     query = QUERY_OVER_IPV6 if scenario == "ipv6_link_local" else None
     taken = snapshot(platform, scenario, query) if query else snapshot(platform, scenario)
