@@ -240,3 +240,4 @@ class RemedyFacts:
     family: int = IPV4
     paths: int | None = None  # next hops that should be installed together
     internal: bool = True  # iBGP
+    version: str | None = None  # the release of the router's own platform, where its syntax depends on it
