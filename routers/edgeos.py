@@ -59,7 +59,8 @@ _VERSION = "version of EdgeOS"
 _BY_WRAPPER = " (operational mode)"
 _VTYSH = ("sudo", "-n", "/opt/vyatta/sbin/ubnt_vtysh", "-c")
 _WRAPPER = "/opt/vyatta/bin/vyatta-op-cmd-wrapper"
-_ASKED_ONE_BY_ONE = 32  # VIPs of a family; beyond that the whole table costs the router less
+_RELEASE = re.compile(r"\bv(\d{1,3}(?:\.\d{1,3}){1,2}(?:-[a-z]{1,16}\.?\d{0,4})?)")
+_ASKED_ONE_BY_ONE = 16  # VIPs of a family; beyond that the whole table costs the router less
 _SHOW_CONFIGURATION = (
     f"{_WRAPPER} show configuration commands | grep '^set protocols bgp ' | grep -v -i -e password -e ' key '"
 )
@@ -108,7 +109,7 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
     addresses, address_problems = kernel.read_addresses(answers)
     limits = _limits(summaries, configured)
     multipath = Multipath(limits, None if configured is None else configured.relaxed)
-    version = re.search(r"\bv(\d[\w.+-]{0,40})", answers.get(_VERSION, Answer()).stdout)
+    version = _RELEASE.search(answers.get(_VERSION, Answer()).stdout)
     return Snapshot(
         router=router,
         platform=PLATFORM,

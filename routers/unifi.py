@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from routers import frr, linux_oracle, vtysh
 from routers.jsontext import as_dict, as_list, as_prefix, parse
-from routers.model import Answer, Command, Query, Route, Snapshot, canonical, family_of
+from routers.model import IPV4, Answer, Command, Query, Route, Snapshot, canonical, family_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,8 +58,9 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
     taken = frr.read(router, query, answers, taken_at)
     bodies = vtysh.bodies(answers, [])
     without = f"# {_OPTION} is not set" in answers.get(_KERNEL, Answer()).stdout
+    rejected = {vip for vip in taken.routes if _is_rejected(bodies.get(_question(vip), ""), vip)}
     routes = {
-        vip: _rejected(found, without=without) if _is_rejected(bodies.get(_question(vip), ""), vip) else found
+        vip: _rejected(found, family_of(vip), without=without) if vip in rejected else found
         for vip, found in taken.routes.items()
     }
     return replace(taken, platform=PLATFORM, routes=MappingProxyType(routes))
@@ -72,7 +73,7 @@ def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
 
 
 def _question(vip: str) -> str:
-    return f"show {'ip' if family_of(vip) == 4 else 'ipv6'} route {vip} json"  # noqa: PLR2004
+    return f"show {'ip' if family_of(vip) == IPV4 else 'ipv6'} route {vip} json"
 
 
 def _is_rejected(text: str, vip: str) -> bool:
@@ -92,8 +93,9 @@ def _is_rejected(text: str, vip: str) -> bool:
     )
 
 
-def _rejected(routes: tuple[Route, ...], *, without: bool) -> tuple[Route, ...]:
-    several = sum(1 for route in routes if route.used) > 1
+def _rejected(routes: tuple[Route, ...], family: int, *, without: bool) -> tuple[Route, ...]:
+    """The routes with the reason; the kernel's option is about IPv4 (net/ipv4/Kconfig)."""
+    several = family == IPV4 and sum(1 for route in routes if route.used) > 1
     why = "the kernel refused it (zebra marks it as rejected)"
     if several and without:
         why = f"the kernel refused it: it is built without {_OPTION}, so it takes no route with several next hops"

@@ -21,6 +21,7 @@ _PATHS = re.compile(r"Paths: \((\d{1,6}) available.{0,200}")
 _NEXT_HOP_AND_UP = re.compile(r"([0-9A-Fa-f:.]{2,45})(?:,|\s|$)(?: ?([\w.@:-]{1,32}))?")
 _METRIC = re.compile(r"\(metric (\d{1,10})\)")
 _DISTANCE = re.compile(r"\[\d{1,10}/\d{1,10}\]")
+_KINDS = {"internal", "external", "confed-internal", "confed-external", "sourced", "local", "aggregated"}
 _FLAGS = set("sdhSrRl*>=i ")
 _CODES = set("KCSROIBLAEVNDioa")
 _MAX_ROUTES = 65_536
@@ -80,9 +81,10 @@ def entry_of(text: str, vip: str) -> tuple[Candidate, ...]:
 def _paths(prefix: str, body: Sequence[str]) -> tuple[Candidate, ...]:
     """Each route: the line with its AS path, that with its next hop and peer, and those with its attributes."""
     starts = [at for at, line in enumerate(body) if _peer_of(line) is not None]
+    ends = [*(at - 1 for at in starts[1:]), len(body)]
     return tuple(
         _path(prefix, body[start - 1] if start else "", body[start], body[start + 1 : end])
-        for start, end in zip(starts, [*(at - 1 for at in starts[1:]), len(body)], strict=True)
+        for start, end in zip(starts, ends, strict=False)
     )
 
 
@@ -101,6 +103,8 @@ def _path(prefix: str, above: str, line: str, below: Sequence[str]) -> Candidate
     others = [address for one in below if one.strip().startswith("(") and (address := as_address(_in_brackets(one)))]
     told = " ".join(one.strip() for one in below)
     words = told.replace(",", " ").split()
+    if not _KINDS & set(words):
+        raise ValueError("it stops within a route")
     as_path = above.strip().partition(",")[0].partition("(")[0].split()
     valid = "valid" in words
     best = "best" in words
