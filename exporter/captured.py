@@ -158,6 +158,7 @@ def replay(capture: Capture, name: str | None) -> Replayed:
     name = name or manifest.router
     platform = PLATFORMS[manifest.platform]
     snapshot = platform.read(name, manifest.query, capture.answers, manifest.taken_at)
+    snapshot = replace(snapshot, vrf=manifest.query.vrf)
     expected = Expected({node: Node(node, own) for node, own in manifest.nodes.items() if own}, {})
     view = RouterView.of(snapshot, expected)
     owners = {id(session): node for node, sessions in view.sessions.items() for session in sessions}
@@ -178,9 +179,8 @@ def _flows(capture: Capture) -> Mapping[OracleFlow, NextHop | None]:
     oracle = PLATFORMS[manifest.platform].ORACLE
     if oracle is None or not manifest.flows:
         return {}
-    flows = [replace(flow, vrf=manifest.query.vrf) for flow in manifest.flows]
     try:
-        told = oracle.read(flows, capture.oracle)
+        told = oracle.read(manifest.flows, capture.oracle)
     except ValueError:
         told = {}
-    return {flow: told.get(flow) for flow in flows}
+    return {flow: told.get(flow) for flow in manifest.flows}

@@ -62,15 +62,14 @@ class RouterFeed:
         if oracle is None or not flows:
             return {}
         try:
-            told = await ask_oracle(
+            return await ask_oracle(
                 oracle,
                 self._connected(),
-                [replace(flow, vrf=self.config.vrf) for flow in flows],
+                flows,
                 has_shell=self.platform.HAS_SHELL,
                 timeout_seconds=_QUERY_SECONDS,
                 record=self.record,
             )
-            return {replace(flow, vrf=None): hop for flow, hop in told.items()}
         except (RouterError, OSError, ValueError) as error:
             self.error = str(error)
             return {}

@@ -91,13 +91,17 @@ async def _ask_oracle(monitor: Monitor, feed: RouterFeed) -> Mapping[OracleFlow,
         return None
     ports = monitor.config.probing.source_ports[:_FLOWS_OF_A_VIP]
     flows = [
-        OracleFlow(query.sources[vip], port, vip, target.port)
+        OracleFlow(query.sources[vip], port, vip, target.port, vrf=query.vrf)
         for target in monitor.expected.targets.values()
         for vip in target.vips
         if vip in query.sources
         for port in ports
     ][:_MOST_FLOWS]
+    before = feed.error
     told = await feed.ask_oracle(flows)
+    complaint, feed.error = feed.error, before  # that of the oracle is no trouble of the tables
+    if complaint != before:
+        terminal.console(stderr=True).print(f"{feed.config.name}: {complaint}", markup=False, soft_wrap=True)
     return {flow: told.get(flow) for flow in flows}
 
 

@@ -188,6 +188,7 @@ def _flow_row(flow: OracleFlow) -> dict[str, Any]:
         "destination": flow.destination,
         "destination_port": flow.destination_port,
         "protocol": flow.protocol,
+        "vrf": flow.vrf,
     }
 
 
@@ -287,7 +288,8 @@ class _Reader:
         if protocol not in ("tcp", "udp"):
             raise self.wrong("flows", "must be of tcp or udp")
         source, destination = (self._address(own.get(key), "flows") for key in ("source", "destination"))
-        return OracleFlow(source, own["source_port"], destination, own["destination_port"], protocol)
+        vrf = None if own.get("vrf") is None else self.text(own, "vrf")
+        return OracleFlow(source, own["source_port"], destination, own["destination_port"], protocol, vrf)
 
     def _address(self, value: object, key: str) -> str:
         try:

@@ -204,11 +204,15 @@ class Snapshot:
     hash_policy: Mapping[int, HashPolicy] = field(default_factory=lambda: MappingProxyType({}))
     version: str | None = None
     problems: tuple[str, ...] = ()
+    vrf: str | None = None  # that was asked about; the reader sets it
 
 
 @dataclass(frozen=True, slots=True)
 class OracleFlow:
-    """A flow for which the router is asked, without sending it, which next hop it would take; `vrf` as in `Query`."""
+    """A flow for which the router is asked, without sending it, which next hop it would take.
+
+    `vrf`: the VRF in which it is routed, None for the default one.
+    """
 
     source: str
     source_port: int
@@ -241,3 +245,4 @@ class RemedyFacts:
     family: int = IPV4
     paths: int | None = None  # next hops that should be installed together
     internal: bool = True  # iBGP
+    vrf: str | None = None

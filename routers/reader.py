@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from routers import shell
@@ -66,7 +66,7 @@ async def take_snapshot(
     more = platform.follow_up(query, answers)
     answers |= (await _ask(transport, more, timeout_seconds, max_bytes, has_shell=platform.HAS_SHELL))[0]
     kept.commands, kept.answers = [*commands, *more], answers
-    return platform.read(router, query, answers, taken_at)
+    return replace(platform.read(router, query, answers, taken_at), vrf=query.vrf)
 
 
 async def ask_oracle(
