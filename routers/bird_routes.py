@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from routers.jsontext import as_address, as_number, as_prefix
@@ -56,6 +56,18 @@ class Heard:
 def tables_of(text: str) -> frozenset[str]:
     """The names of the tables that a text shows routes of."""
     return frozenset(match[1] for line in text.splitlines() if (match := _TABLE.fullmatch(line)))
+
+
+def of_tables(text: str, tables: Collection[str]) -> str:
+    """The part of a text that shows routes of these tables."""
+    kept: list[str] = []
+    ours = False
+    for line in text.splitlines(keepends=True):
+        if match := _TABLE.fullmatch(line.rstrip()):
+            ours = match[1] in tables
+        if ours:
+            kept.append(line)
+    return "".join(kept)
 
 
 def entries_of(text: str) -> Iterator[Entry]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from routers import vyos
@@ -98,9 +100,7 @@ def test_the_outage_in_the_syntax_of_the_release() -> None:
     ],
 )
 def test_remedies(version: str, bgp: str, kind: RemedyKind, facts: RemedyFacts, lines: list[str]) -> None:
-    known = RemedyFacts(
-        facts.local_as, facts.neighbor, facts.remote_as, facts.family, facts.paths, facts.internal, version
-    )
+    known = replace(facts, version=version)
     typed = (vyos.remedy(kind, known) or "").splitlines()
     assert typed == ["configure", *(line.format(bgp) for line in lines), "commit", "save"]
 
