@@ -91,7 +91,7 @@ def follow_up(query: Query, answers: Mapping[str, Answer]) -> tuple[Command, ...
 
 def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: float) -> Snapshot:
     """The snapshot as far as the answers can be read; never raises, see `Snapshot.problems`."""
-    if query.vrf is not None:
+    if query.vrf not in (None, "default"):
         return Snapshot(router=router, platform=PLATFORM, taken_at=taken_at, neighbors=None, problems=(_NO_VRF,))
     problems: list[str] = []
     taken = {family: _taken(family, answers, problems) for family in _families(query)}

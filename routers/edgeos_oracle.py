@@ -39,6 +39,8 @@ def prepare(flows: Sequence[OracleFlow]) -> tuple[Command, ...]:
 def ask(flows: Sequence[OracleFlow], answers: Mapping[str, Answer]) -> tuple[Command, ...]:
     """The questions about each pair of addresses. Raises ValueError where the answers would say nothing."""
     _must_hash_addresses(answers.get(POLICY, Answer()))
+    if any(flow.vrf not in (None, "default") for flow in flows):
+        raise ValueError("EdgeOS has no VRFs")
     lines = []
     for source, vip in _pairs(flows):
         interface = _interface(answers.get(f"{WAY_BACK} {source}", Answer()))

@@ -126,6 +126,7 @@ def _session(
         families=families or None,
         prefix_limit_hit="(PfxCt)" in notes or (detail is not None and detail.overflow and not up),
         keeps_filtered=None if detail is None else frozenset(detail.keeps_filtered),
+        router_id=None if detail is None else detail.router_id,
     )
 
 

@@ -36,13 +36,15 @@ _COMMENT = (
 
 def ask(query: Query) -> tuple[Command, ...]:
     """The commands whose answers `read` understands. Raises ValueError for text that is no address."""
-    questions = [_question(vip) for vip in dict.fromkeys(map(canonical, query.vips))] if query.vrf is None else []
+    vrf = _vrf(query)
+    questions = [_question(vip, vrf) for vip in dict.fromkeys(map(canonical, query.vips))]
     zebra = (
         vtysh.command(f"vtysh routing table {start // _PER_PROCESS + 1}", questions[start : start + _PER_PROCESS])
         for start in range(0, len(questions), _PER_PROCESS)
     )
+    frrs = frr.ask(query)  # which refuses what can be no VRF's name
     config = Command(_KERNEL, ("sh", "-c", f"zcat /proc/config.gz | grep -w {_OPTION}"))
-    return (*frr.ask(query), *zebra, config)
+    return (*frrs, *zebra, config)
 
 
 def follow_up(query: Query, answers: Mapping[str, Answer]) -> tuple[Command, ...]:
@@ -58,7 +60,7 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
     taken = frr.read(router, query, answers, taken_at)
     bodies = vtysh.bodies(answers, [])
     without = f"# {_OPTION} is not set" in answers.get(_KERNEL, Answer()).stdout
-    rejected = {vip for vip in taken.routes if _is_rejected(bodies.get(_question(vip), ""), vip)}
+    rejected = {vip for vip in taken.routes if _is_rejected(bodies.get(_question(vip, _vrf(query)), ""), vip)}
     routes = {
         vip: _rejected(found, family_of(vip), without=without) if vip in rejected else found
         for vip, found in taken.routes.items()
@@ -72,8 +74,12 @@ def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
     return None if text is None else "\n".join((_COMMENT, text.removesuffix("\nwrite memory")))
 
 
-def _question(vip: str) -> str:
-    return f"show {'ip' if family_of(vip) == IPV4 else 'ipv6'} route {vip} json"
+def _vrf(query: Query) -> str:
+    return "" if query.vrf in (None, "default") else f"vrf {query.vrf} "
+
+
+def _question(vip: str, vrf: str) -> str:
+    return f"show {'ip' if family_of(vip) == IPV4 else 'ipv6'} route {vrf}{vip} json"
 
 
 def _is_rejected(text: str, vip: str) -> bool:

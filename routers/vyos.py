@@ -49,24 +49,32 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
 
 
 def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
-    """The commands that mend a fault, from `configure` to `save`; both syntaxes where the release is not known."""
-    if facts.version is None:
+    """The commands that mend a fault, from `configure` to `save`; both syntaxes where the release is not known.
+
+    None for BGP in a VRF of a release before 1.4, which cannot be configured there.
+    """
+    with_as = facts.version is not None and bool(_WITHOUT_SYSTEM_AS.fullmatch(facts.version))
+    in_vrf = facts.vrf not in (None, "default")
+    if in_vrf and with_as:
+        return None
+    if facts.version is None and not in_vrf:
         old = "\n".join(f"# {line}" for line in _lines(kind, facts, with_as=True))
         mend = "\n".join(("# VyOS 1.4 and later; what VyOS 1.3 needs in their place follows", *_lines(kind, facts)))
         text = f"{mend}\n{old}"
     else:
-        text = "\n".join(_lines(kind, facts, with_as=bool(_WITHOUT_SYSTEM_AS.fullmatch(facts.version))))
+        text = "\n".join(_lines(kind, facts, with_as=with_as))
     return f"configure\n{text}\ncommit\nsave"
 
 
 def _lines(kind: RemedyKind, facts: RemedyFacts, *, with_as: bool = False) -> tuple[str, ...]:
     local = facts.local_as if facts.local_as is not None else "<AS of the router>"
     remote = facts.remote_as if facts.remote_as is not None else "<AS of the node>"
-    bgp = f"protocols bgp {local}" if with_as else "protocols bgp"
+    vrf = f"vrf name {facts.vrf} " if facts.vrf not in (None, "default") else ""
+    bgp = f"protocols bgp {local}" if with_as else f"{vrf}protocols bgp"
     neighbor = f"{bgp} neighbor {facts.neighbor}"
     family = f"address-family ipv{facts.family}-unicast"
     peering = "ibgp" if facts.internal else "ebgp"
-    new_instance = () if with_as or facts.local_as is not None else (f"set protocols bgp system-as {local}",)
+    new_instance = () if with_as or facts.local_as is not None else (f"set {bgp} system-as {local}",)
     lines: dict[RemedyKind, tuple[str, ...]] = {
         RemedyKind.NEIGHBOR_MISSING: (
             *new_instance,

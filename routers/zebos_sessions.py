@@ -18,9 +18,11 @@ _ROUTER = re.compile(r"BGP router identifier (\S{1,64}), local AS number (\d{1,1
 _LIMIT = re.compile(r"\d{1,10} +Configured ([ei]bgp) ECMP multipath: Currently set at (\d{1,10})\s*")
 _TOTAL = re.compile(r"Total number of neighbors (\d{1,10})\s*")
 _NOBODY = re.compile(r"No IPv[46] (?:[Uu]nicast )?neighbor is configured\s*")
+_NO_IDENTIFIER = "0.0.0.0"  # noqa: S104  (printed before a neighbor has told its own)
 _COLUMN_OF_UPTIME = 8
 _NEIGHBOR = re.compile(r"BGP neighbor is (\*?)([0-9A-Fa-f:.]{2,45}),(.{0,200})")
 _RESET = re.compile(r"Last [Rr]eset:? +(?:\S{1,32}, )?due to (.{1,200})")
+_IDENTIFIER = re.compile(r"BGP version 4, remote router ID ([0-9.]{7,15})")
 _FAMILIES = {"IPv4 Unicast": IPV4, "IPv6 Unicast": IPV6}
 
 
@@ -55,6 +57,7 @@ class Detail:
     state: SessionState = SessionState.UNKNOWN
     admin_down: bool = False
     dynamic: bool = False
+    router_id: str | None = None
     overflow: bool = False
     whole: bool = False
     reset: str | None = None
@@ -198,6 +201,8 @@ def _take(detail: Detail, family: int | None, line: str) -> None:
         detail.whole = True
     elif "exceeded the maximum prefix" in line:
         detail.overflow = True
+    elif match := _IDENTIFIER.fullmatch(line):
+        detail.router_id = None if match[1] == _NO_IDENTIFIER else as_address(match[1])
     elif match := _RESET.fullmatch(line):
         detail.reset = phrase(match[1])
     elif line.startswith("Notification Error Message:"):

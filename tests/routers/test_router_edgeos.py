@@ -61,6 +61,7 @@ def test_healthy() -> None:
         assert one.families == frozenset({4, 6})
         assert (one.admin_down, one.dynamic, one.passive, one.last_error) == (False, False, False, None)
         assert one.keeps_filtered == frozenset()
+        assert one.router_id == one.address
     for vip, hops in ((VIP, NODES), (VIP6, {"2001:db8::11", "2001:db8::12", "2001:db8::13"})):
         assert {one.peer for one in taken.routes[vip]} == NODES
         assert all(one.valid and one.used and not one.unused_reason for one in taken.routes[vip])
@@ -246,6 +247,8 @@ def test_a_vrf_cannot_be_read() -> None:
     taken = edgeos.read("edge", Query(QUERY.vips, QUERY.node_addresses, vrf="red"), answers("edgeos", "healthy"), 0.0)
     assert (taken.sessions, taken.routes, taken.fib, taken.neighbors) == (None, {}, {}, None)
     assert "no VRFs" in taken.problems[0]
+    default = Query(QUERY.vips, QUERY.node_addresses, vrf="default")
+    assert snapshot("edgeos", "healthy", default) == snapshot("edgeos", "healthy")
 
 
 def test_many_vips_are_read_from_the_whole_table() -> None:

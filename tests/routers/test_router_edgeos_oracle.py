@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from routers import edgeos_oracle as oracle
@@ -74,6 +76,11 @@ def test_flows_over_ipv6_are_left_out() -> None:
 def test_without_a_way_back_nothing_is_asked(way: Answer) -> None:
     with pytest.raises(ValueError, match="no route back"):
         oracle.ask(FLOWS, BEFORE | {WAY: way})
+
+
+def test_there_are_no_vrfs() -> None:
+    with pytest.raises(ValueError, match="no VRFs"):
+        oracle.ask([replace(FLOWS[0], vrf="red")], BEFORE)
 
 
 def test_answers_about_other_flows_are_passed_over() -> None:

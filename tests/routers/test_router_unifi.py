@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from routers import unifi
-from routers.model import Answer, RemedyFacts, RemedyKind, Snapshot
+from routers.model import Answer, Query, RemedyFacts, RemedyKind, Snapshot
 from tests.routers.captured import QUERY, TAKEN_AT, VIP, VIP6, answers, scenarios, snapshot
 from tests.routers.judged import judged, verdicts
 
@@ -66,8 +66,15 @@ def test_a_routing_table_that_cannot_be_read_changes_nothing(text: str) -> None:
 
 def test_one_process_asks_for_many_vips() -> None:
     vips = tuple(f"203.0.113.{number}" for number in range(100))
-    asked = [one for one in unifi.ask(type(QUERY)(vips, ())) if one.name.startswith("vtysh routing table")]
+    asked = [one for one in unifi.ask(Query(vips, ())) if one.name.startswith("vtysh routing table")]
     assert len(asked) == 2
+
+
+def test_the_routing_table_of_a_vrf_is_asked_for() -> None:
+    asked = unifi.ask(Query((VIP,), (), vrf="red"))
+    assert any(f"show ip route vrf red {VIP} json" in one.argv for one in asked)
+    with pytest.raises(ValueError, match="vrf"):
+        unifi.ask(Query((VIP,), (), vrf="red; configure"))
 
 
 @pytest.mark.parametrize("kind", list(RemedyKind))

@@ -117,6 +117,15 @@ def test_a_router_without_bgp_is_told_its_own_number_too() -> None:
     assert "set protocols bgp system-as <AS of the router>" in (vyos.remedy(RemedyKind.NEIGHBOR_MISSING, facts) or "")
 
 
+def test_a_vrf_stands_in_front_of_every_setting_of_bgp() -> None:
+    facts = replace(FACTS, vrf="red", version="1.4.2")
+    assert "set vrf name red protocols bgp neighbor 10.0.0.13 remote-as 64512" in (
+        vyos.remedy(RemedyKind.NEIGHBOR_MISSING, facts) or ""
+    )
+    assert vyos.remedy(RemedyKind.NEIGHBOR_MISSING, replace(facts, version="1.3.8")) is None
+    assert "64512 neighbor" not in (vyos.remedy(RemedyKind.SESSION_SHUTDOWN, replace(facts, version=None)) or "")
+
+
 @pytest.mark.parametrize("kind", list(RemedyKind))
 def test_every_fault_has_a_remedy(kind: RemedyKind) -> None:
     assert vyos.remedy(kind, RemedyFacts(None, "10.0.0.13"))
