@@ -255,15 +255,17 @@ def _routes(
     problems: list[str],
 ) -> dict[str, tuple[Route, ...]]:
     """VIP -> its routes, filtered ones last; a VIP whose table could not be read is left out."""
-    received: dict[int, dict[str, Longest[Heard]]] = {IPV4: {}, IPV6: {}}
+    received: dict[int, dict[str, Longest[Heard] | None]] = {IPV4: {}, IPV6: {}}
     for question, peer, family in _received(query, answers):
-        rows = _parsed(question, table_of, answers, problems)
-        received[family].update({} if rows is None else {peer: _by_prefix(rows)})
+        table = _parsed(question, table_of, answers, problems)
+        received[family][peer] = _by_prefix(table.rows) if table is not None and table.whole else None
     found: dict[str, tuple[Route, ...]] = {}
     for family in _families(query):
         for vip, candidates in _candidates(family, query, answers, sessions, problems):
             routes = routes_of(vip, candidates, taken[family], fib.get(vip), multipath)
-            found[vip] = (*routes, *filtered_of(vip, received[family], routes))
+            dropped = None if routes is None else filtered_of(vip, received[family], routes)
+            if routes is not None and dropped is not None:
+                found[vip] = (*routes, *dropped)
     return found
 
 
@@ -276,9 +278,13 @@ def _candidates(
 ) -> Iterable[tuple[str, tuple[Candidate, ...]]]:
     vips = kernel.vips_of(query, family)
     if len(vips) > _ASKED_ONE_BY_ONE:
-        rows = _parsed(_TABLE[family], table_of, answers, problems)
-        heard = _by_prefix(rows or ())
-        return [] if rows is None else [(vip, candidates_of(heard.of(vip))) for vip in vips]
+        table = _parsed(_TABLE[family], table_of, answers, problems)
+        if table is None:
+            return []
+        if not table.whole:
+            problems.append(f"{_TABLE[family]}: the table has no end")
+        heard = _by_prefix(table.rows)
+        return [(vip, candidates_of(heard.of(vip))) for vip in vips if table.certain(vip, heard.of(vip))]
     found: list[tuple[str, tuple[Candidate, ...]]] = []
     for vip in vips:
         if sessions == () and not answers.get(_entry(vip), Answer(error="not asked")).stdout.strip():

@@ -38,6 +38,9 @@ _UNUSABLE = {"dead", "linkdown"}
 _FAILED_LINE = re.compile(r"Command failed \S*?:(\d{1,9})\s*$", re.MULTILINE)
 _STATES = {"REACHABLE", "STALE", "DELAY", "PROBE", "FAILED", "INCOMPLETE", "PERMANENT", "NOARP", "NONE"}
 _NO_HOP = NextHop(None)
+_END = "link show dev lo"
+_END_SHOWN = re.compile(r"^\d{1,9}: lo: .{0,400}\n +link/", re.MULTILINE)
+"""The last question of each batch, which every Linux answers: without its answer others may be missing too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ _NEIGHBORHOOD = (
 def _fib(query: Query, family: int) -> Command:
     """Every route that covers a VIP; the longest prefix among them is the one that the kernel takes (ip-route(8))."""
     questions = "".join(f"route show match {vip}\n" for vip in vips_of(query, family))
-    return Command(FIB[family], ("ip", f"-{family}", "-force", "-batch", "-"), stdin=questions)
+    return Command(FIB[family], ("ip", f"-{family}", "-force", "-batch", "-"), stdin=f"{questions}{_END}\n")
 
 
 def vips_of(query: Query, family: int) -> tuple[str, ...]:
@@ -82,7 +85,10 @@ def read_fib(answers: Mapping[str, Answer], query: Query) -> tuple[dict[str, Fib
             continue
         try:
             answer = _usable(answers.get(name))
-            routes = Longest((route.prefix, route) for route in _routes(answer.stdout, family))
+            end = _END_SHOWN.search(answer.stdout)
+            if end is None:
+                raise ValueError("the list of routes has no end")  # noqa: TRY301
+            routes = Longest((route.prefix, route) for route in _routes(answer.stdout[: end.start()], family))
         except ValueError as error:
             problems.append(f"{name}: {error}")
             continue

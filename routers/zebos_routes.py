@@ -41,6 +41,21 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """`show ip bgp`; `whole` is false for one that stops before its last line, the number of prefixes."""
+
+    rows: tuple[Heard, ...]
+    whole: bool
+
+    def certain(self, vip: str, found: Sequence[Heard]) -> bool:
+        """Whether the rows found for a VIP are all there are. A longer prefix, and more of the last, may be cut off."""
+        if self.whole:
+            return True
+        own = ipaddress.ip_network(vip)
+        return bool(found) and found[0].prefix == own and self.rows[-1].prefix != own
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """A next hop in the routing table. `selected`, `installed`: None where the release prints no flags."""
 
@@ -149,9 +164,9 @@ def _number_after(name: str, words: Sequence[str]) -> int | None:
     return as_number(_word_after(name, words))
 
 
-def table_of(text: str) -> tuple[Heard, ...]:
-    """The rows of a table of routes. An empty network column stands for the prefix above it; a prefix or a
-    next hop that fills its column is followed by the rest on the next line.
+def table_of(text: str) -> Table:
+    """A table of routes. An empty network column stands for the prefix above it; a prefix or a next hop that
+    fills its column is followed by the rest on the next line.
 
     Raises ValueError for a text that is no table; an empty one is a table without routes.
     """
@@ -160,14 +175,15 @@ def table_of(text: str) -> tuple[Heard, ...]:
     if at is None:
         if text.strip() and not no_such_route(text):
             raise ValueError("no table of routes")
-        return ()
+        return Table((), whole=True)
     second = found[at].index("Next Hop")
     heard: list[Heard] = []
-    flags, prefix = "", None
+    flags, prefix, whole = "", None, False
     for line in found[at + 1 :]:
         if not line.strip():
             continue
-        if line.startswith(("Total", "Displayed")):
+        if line.startswith(("Total number of prefixes", "Displayed")):
+            whole = True
             break
         start = len(line) - len(line.lstrip())
         words = line.split()
@@ -181,7 +197,7 @@ def table_of(text: str) -> tuple[Heard, ...]:
             flags = ""
         if len(heard) > _MAX_ROUTES:
             raise ValueError("too many routes")
-    return tuple(heard)
+    return Table(tuple(heard), whole)
 
 
 def _flags_of(line: str) -> tuple[str, list[str], int]:

@@ -283,7 +283,24 @@ def test_the_routing_table_stands_for_a_kernel_that_did_not_answer() -> None:
 
 def test_the_fib_stands_for_a_routing_table_that_was_not_read() -> None:
     taken = changed("path_limit", show_ip_route=None)
-    assert [one.used for one in taken.routes[VIP]] == [True, None, None]
+    assert [one.used for one in taken.routes[VIP]] == [True, False, False]
+    assert taken.routes[VIP][2].unused_reason == "path limit: 1 of 3 equal paths, maximum-paths ibgp 1"
+    assert [one.used for one in changed(show_ip_route=None).routes[VIP]] == [True, True, True]
+
+
+def test_without_limit_and_routing_table_nobody_knows_why_a_route_is_not_used() -> None:
+    taken = changed("path_limit_untold", show_ip_route=None)
+    assert VIP not in taken.routes
+    assert VIP6 in taken.routes
+
+
+def test_what_was_announced_and_cannot_be_read_may_have_been_filtered() -> None:
+    name = f"show ip bgp neighbors {NODE3} received-routes"
+    for text in ("% Invalid input\n", answers("edgeos", "filtered")[name].stdout[:-30]):
+        taken = edgeos.read("edge", QUERY, answers("edgeos", "filtered") | {name: Answer(text)}, TAKEN_AT)
+        assert VIP not in taken.routes
+    nothing = edgeos.read("edge", QUERY, answers("edgeos", "filtered") | {name: Answer()}, TAKEN_AT)
+    assert route_of(nothing, VIP, NODE3) is None
 
 
 @pytest.mark.parametrize("name", [SUMMARY, SUMMARY6])

@@ -21,6 +21,7 @@ VIPS = (
 QUERY = Query(VIPS, ())
 # `ip -4 -force -batch -` with `route show match VIP` for each VIP
 FOUR = (FIXTURES / "linux" / "route_show_match.stdout.txt").read_text()
+END = FOUR[FOUR.index("1: lo:") :]
 SIX = (FIXTURES / "linux" / "route_show_match_ipv6.stdout.txt").read_text()
 # kernels before 4.11: one line for each next hop
 SIX_OLD = """\
@@ -28,6 +29,8 @@ SIX_OLD = """\
 2001:db8:f::10 via fe80::12 dev eth1  proto zebra  metric 1024
 2001:db8:f::10 via 2001:db8::99 dev eth1  proto static  metric 2048
 unreachable 2001:db8:f::66 dev lo  metric 1024  error -101
+1: lo: <LOOPBACK,UP,LOWER_UP> mtu 16436 qdisc noqueue state UNKNOWN mode DEFAULT
+    link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00
 """
 
 
@@ -83,7 +86,7 @@ def test_a_default_route_counts_where_it_is_said_to() -> None:
 
 def test_the_lowest_metric_wins_among_routes_of_one_length() -> None:
     text = "203.0.113.10 via 10.0.0.11 dev d0 metric 20 \n203.0.113.10 via 10.0.0.12 dev d0 metric 10 \n"
-    entry = read(text)[0]["203.0.113.10"]
+    entry = read(text + END)[0]["203.0.113.10"]
     assert entry is not None
     assert entry.next_hops == (NextHop("10.0.0.12", "d0"),)
 
@@ -102,8 +105,10 @@ def test_a_question_that_failed_is_not_answered() -> None:
         Answer(error="timed out"),
         Answer(stderr="ip: not found\n", exit_status=127),
         Answer("Usage: ip [ OPTIONS ] OBJECT { COMMAND | help }\n"),
-        Answer("\tnexthop via 10.0.0.11 dev d0 weight 1\n"),
-        Answer("2001:db8::/32 dev d0\n"),
+        Answer(f"\tnexthop via 10.0.0.11 dev d0 weight 1\n{END}"),
+        Answer(f"2001:db8::/32 dev d0\n{END}"),
+        Answer(),
+        *(Answer(FOUR[:at]) for at in range(0, FOUR.index("link/loopback"), 20)),
     ],
 )
 def test_what_is_no_list_of_routes_is_no_empty_one(answer: Answer) -> None:

@@ -231,7 +231,7 @@ def bgp_table(*rows: str) -> str:
 
 
 def test_a_table_with_empty_and_overfull_columns() -> None:
-    rows = table_of(
+    table = table_of(
         bgp_table(
             "*>i 10.2.1.4/32      10.0.0.10            0        100          0        ?",
             "* i                  10.0.0.12            0        100          0        ?",
@@ -244,6 +244,7 @@ def test_a_table_with_empty_and_overfull_columns() -> None:
             "                                          0        100          0        ?",
         )
     )
+    rows = table.rows
     assert [(str(row.prefix), row.next_hop, row.best, row.valid) for row in rows] == [
         ("10.2.1.4/32", "10.0.0.10", True, True),
         ("10.2.1.4/32", "10.0.0.12", False, True),
@@ -254,6 +255,17 @@ def test_a_table_with_empty_and_overfull_columns() -> None:
     ]
     assert [row.stale for row in rows] == [False, False, False, False, True, False]
     assert [row.internal for row in rows] == [True, True, True, False, True, True]
+
+
+def test_of_a_table_that_is_cut_off_only_what_is_sure_is_believed() -> None:
+    rows = ["*>i 203.0.113.10/32  10.0.0.11  0 100 0 ?", "*>i 203.0.113.64/26  10.0.0.11  0 100 0 ?"]
+    cut, whole = table_of(bgp_table(*rows)), table_of(bgp_table(*rows, "", "Total number of prefixes 2"))
+    for table, sure in ((cut, [True, False, False]), (whole, [True, True, True])):
+        found = Longest((row.prefix, row) for row in table.rows)
+        vips = ("203.0.113.10", "203.0.113.65", "203.0.113.200")
+        assert [table.certain(vip, found.of(vip)) for vip in vips] == sure
+    last = table_of(bgp_table(rows[0]))
+    assert not last.certain("203.0.113.10", last.rows)
 
 
 def test_a_routing_table_of_zebos() -> None:
@@ -337,14 +349,14 @@ def test_a_route_that_does_not_exist_is_no_refusal() -> None:
 
 
 def test_the_longest_prefix_is_found_among_many() -> None:
-    rows = table_of(
+    table = table_of(
         bgp_table(
             *(f"*>i 203.0.{n // 256}.{n % 256}/32  10.0.0.11  0 100 0 ?" for n in range(1000)),
             "*>i 203.0.113.0/24  10.0.0.12  0 100 0 ?",
             "*>i 0.0.0.0/0  10.0.0.1  0 100 0 ?",
         )
     )
-    found = Longest((row.prefix, row.next_hop) for row in rows)
+    found = Longest((row.prefix, row.next_hop) for row in table.rows)
     assert found.of("203.0.113.9") == ["10.0.0.12"]
     assert found.of("203.0.1.9") == ["10.0.0.11"]
     assert found.of("198.51.100.1") == []

@@ -90,8 +90,7 @@ def test_the_outage_of_a_service_on_the_missing_node_alone() -> None:
     """Gitea's only pod ran on leviathan3: the router has no route to its VIP, and lacks a neighbor."""
     whole = answers("edgeos", "neighbor_missing") | {
         f"show ip bgp {VIP}": Answer("% Network not in table\n"),
-        "show ip route": Answer(answers("edgeos", "default_only")["show ip route"].stdout),
-        "kernel routes": Answer("default via 192.0.2.1 dev eth0  proto zebra \n"),
+        **{name: answers("edgeos", "default_only")[name] for name in ("show ip route", "kernel routes")},
     }
     found = judged(edgeos.read("edge", QUERY, whole, TAKEN_AT), nodes=("leviathan3",))
     assert {name: path.verdict.value for name, path in found.items()} == {"leviathan3": "neighbor_missing"}
