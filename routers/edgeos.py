@@ -146,7 +146,10 @@ def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
         RemedyKind.SESSION_PASSWORD: (f"set {neighbor} password <the password set on the node>",),
         RemedyKind.ROUTE_FILTERED: (f"delete {in_family} route-map import",),
         RemedyKind.PATH_LIMIT: (f"set {bgp} maximum-paths {peering} {facts.paths or '<number of nodes>'}",),
-        RemedyKind.AS_PATH_RELAX: (f"set {bgp} parameters bestpath as-path multipath-relax",),
+        RemedyKind.AS_PATH_RELAX: (
+            "# a release that does not know this setting needs one AS number for all nodes",
+            f"set {bgp} parameters bestpath as-path multipath-relax",
+        ),
     }
     if kind not in lines:
         return None

@@ -70,7 +70,14 @@ def test_link_local_next_hops_are_the_nodes(vip: str) -> None:
         ("wrong_as", VIP, ["set protocols bgp 64512 neighbor 10.0.0.13 remote-as 64512"]),
         ("filtered", VIP, ["delete protocols bgp 64512 neighbor 10.0.0.13 route-map import"]),
         ("path_limit", VIP, ["set protocols bgp 64512 maximum-paths ibgp 3"]),
-        ("one_as_each", VIP, ["set protocols bgp 64512 parameters bestpath as-path multipath-relax"]),
+        (
+            "one_as_each",
+            VIP,
+            [
+                "# a release that does not know this setting needs one AS number for all nodes",
+                "set protocols bgp 64512 parameters bestpath as-path multipath-relax",
+            ],
+        ),
     ],
 )
 def test_remedies(scenario: str, vip: str, remedy: list[str]) -> None:

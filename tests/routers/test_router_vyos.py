@@ -112,6 +112,16 @@ def test_both_syntaxes_where_the_release_is_not_known() -> None:
     assert (typed[0], typed[-1]) == ("configure", "save")
 
 
+def test_another_platforms_release_chooses_no_syntax() -> None:
+    """What the same fault would need on a VyOS is shown for other routers too, whose release is not VyOS's."""
+    cure = judged(snapshot("frr", "neighbor_missing"))["leviathan3"].cure
+    assert cure is not None
+    assert cure.facts.version == "8.4.4"
+    typed = (cure.on("vyos") or "").splitlines()
+    assert "set protocols bgp neighbor 10.0.0.13 remote-as 64512" in typed
+    assert "# set protocols bgp 64512 neighbor 10.0.0.13 remote-as 64512" in typed
+
+
 def test_a_router_without_bgp_is_told_its_own_number_too() -> None:
     facts = RemedyFacts(local_as=None, neighbor="10.0.0.13", version="1.4.2")
     assert "set protocols bgp system-as <AS of the router>" in (vyos.remedy(RemedyKind.NEIGHBOR_MISSING, facts) or "")
