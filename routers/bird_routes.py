@@ -102,7 +102,8 @@ def heard(entry: Entry, sessions: Mapping[str, Session]) -> Heard:
     session = sessions.get(heading["protocol"])
     origin = heading["heard"].rpartition("from ")[2] if "from " in heading["heard"] else None
     vias = entry.vias
-    hops = dict.fromkeys(hop for hop in (*(via.address for via in vias), *map(as_address, announced)) if hop)
+    named = (*(via.address for via in vias), *map(as_address, announced))
+    hops = dict.fromkeys(hop for hop in named if hop and hop != "::")  # none: only the link-local one was announced
     valid = heading["type"] == "unicast"
     best = heading["primary"] is not None
     route = Route(

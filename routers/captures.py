@@ -134,7 +134,7 @@ def _sections(text: str, file: str) -> Iterator[tuple[int, str, str]]:
             yield start, heading, _body([*body, ""])
         heading, start, body = match[1], number, []
     if heading:
-        yield start, heading, _body(body)
+        yield start, heading, _body(body or [""])
 
 
 def _body(lines: list[str]) -> str:

@@ -91,11 +91,12 @@ def test_broken_answers(text: str, message: str) -> None:
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
     for read in (read_answers, read_manifest):
+        said = ""
         try:
             read(text, "f")
         except CaptureError as error:
-            assert str(error).startswith("f:")
-            assert "\n" not in str(error)
+            said = str(error)
+        assert not said or (said.startswith("f:") and "\n" not in said)
 
 
 def test_manifest() -> None:
