@@ -10,7 +10,7 @@ import pytest
 
 from routers import unifi
 from routers.model import Answer, Query, RemedyFacts, RemedyKind, Snapshot
-from tests.routers.captured import QUERY, TAKEN_AT, VIP, VIP6, answers, scenarios, snapshot
+from tests.routers.captured import QUERY, TAKEN_AT, VIP, VIP6, answers, capture, scenarios, snapshot
 from tests.routers.judged import judged, verdicts
 
 OPTION = "CONFIG_IP_ROUTE_MULTIPATH"
@@ -20,9 +20,10 @@ ZEBRA = "vtysh routing table 1"
 
 @pytest.mark.parametrize("scenario", [one for one in scenarios("frr") if one != "ipv6_link_local"])
 def test_what_frr_says_is_read_as_on_any_other_router(scenario: str) -> None:
-    taken = unifi.read("edge", QUERY, answers("frr", scenario), TAKEN_AT)
+    query = capture("frr", scenario).manifest.query
+    taken = unifi.read("edge", query, answers("frr", scenario), TAKEN_AT)
     assert (taken.platform, taken.problems) == ("unifi", snapshot("frr", scenario).problems)
-    for vip in (VIP, VIP6):
+    for vip in query.vips:
         assert verdicts(taken, vip) == verdicts(snapshot("frr", scenario), vip)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from routers import vyos
 from routers.model import IPV6, Answer, RemedyFacts, RemedyKind
-from tests.routers.captured import QUERY, TAKEN_AT, VIP, VIP6, answers, scenarios, snapshot
+from tests.routers.captured import QUERY, TAKEN_AT, answers, capture, scenarios, snapshot
 from tests.routers.judged import judged, verdicts
 
 RELEASE = "release of VyOS"
@@ -18,9 +18,10 @@ FACTS6 = RemedyFacts(local_as=64512, neighbor="2001:db8::13", remote_as=64513, f
 
 @pytest.mark.parametrize("scenario", [one for one in scenarios("frr") if one != "ipv6_link_local"])
 def test_what_frr_says_is_read_as_on_any_other_router(scenario: str) -> None:
+    query = capture("frr", scenario).manifest.query
     whole = answers("frr", scenario) | {RELEASE: Answer('PRETTY_NAME="VyOS 1.4.2 (sagitta)"\n')}
-    for vip in (VIP, VIP6):
-        assert verdicts(vyos.read("edge", QUERY, whole, TAKEN_AT), vip) == verdicts(snapshot("frr", scenario), vip)
+    for vip in query.vips:
+        assert verdicts(vyos.read("edge", query, whole, TAKEN_AT), vip) == verdicts(snapshot("frr", scenario), vip)
 
 
 def test_the_questions_are_frrs_and_one_more() -> None:
