@@ -27,6 +27,7 @@ _VRF_TABLE = re.compile(r'IP(?:v6)? Route Table for VRF "([^"]{0,64})"|Routing t
 _VRF_LINE = re.compile(r"VRF:? \"?([\w.-]{1,64})\"?:?(?: (.{0,400}))?")
 _DEFAULT_VRFS = {"", "0", "default", "Default-IP-Routing-Table"}
 _NO_ROUTE = "% Network not in table"
+_NO_BGP = "No BGP process is configured"
 _COMPLAINTS = ("permission denied", "sudo:", "invalid command", "command not found", "no such file or directory")
 
 
@@ -59,8 +60,8 @@ def _complaint(text: str) -> str | None:
 
 
 def no_such_route(text: str) -> bool:
-    """Whether the BGP table was asked for an address that nothing in it covers."""
-    return any(line.strip() == _NO_ROUTE for line in lines(text))
+    """Whether the BGP table was asked for an address that nothing in it covers, or there is no such table."""
+    return any(line.strip() in {_NO_ROUTE, _NO_BGP} for line in lines(text))
 
 
 def lines(text: str) -> list[str]:

@@ -21,6 +21,7 @@ _PATHS = re.compile(r"Paths: \((\d{1,6}) available.{0,200}")
 _NEXT_HOP_AND_UP = re.compile(r"([0-9A-Fa-f:.]{2,45})(?:,|\s|$)(?: ?([\w.@:-]{1,32}))?")
 _METRIC = re.compile(r"\(metric (\d{1,10})\)")
 _DISTANCE = re.compile(r"\[\d{1,10}/\d{1,10}\]")
+_CHOSEN = {"multipath", "installed"}  # marks of a multipath member, in releases that have any
 _KINDS = {"internal", "external", "confed-internal", "confed-external", "sourced", "local", "aggregated"}
 _FLAGS = set("sdhSrRl*>=i ")
 _CODES = set("KCSROIBLAEVNDioa")
@@ -104,12 +105,15 @@ def _paths(prefix: str, body: Sequence[str]) -> tuple[Candidate, ...]:
 
 
 def _peer_of(line: str) -> tuple[str, str] | None:
-    """Next hop and peer of a line such as `10.0.0.11 (metric 1) from 10.0.0.11 (192.0.2.1)`."""
+    """Next hop and peer of a line such as `10.0.0.11 (metric 1) from 10.0.0.11 (192.0.2.1)`.
+
+    Of IPv6 some releases put the link-local address behind the global one, in brackets and without a blank.
+    """
     words = line.split()
     if "from" not in words[1:4] or line[:1].strip():
         return None
     at = words.index("from", 1)
-    next_hop = as_address(words[0])
+    next_hop = as_address(words[0].partition("(")[0])
     return (next_hop, words[at + 1]) if next_hop is not None and len(words) > at + 1 else None
 
 
@@ -131,7 +135,7 @@ def _path(prefix: str, above: str, line: str, below: Sequence[str]) -> Candidate
             next_hops=(*others, next_hop),
             valid=valid,
             best=best,
-            used=True if best or "multipath" in words else None if valid else False,
+            used=True if best or _CHOSEN & set(words) else None if valid else False,
             stale="stale" in f"{above} {told}".lower(),
         ),
         Attributes(

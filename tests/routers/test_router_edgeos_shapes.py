@@ -191,6 +191,27 @@ def test_an_entry_names_peers_next_hops_and_attributes() -> None:
     assert unreachable.obstacle == "next hop 10.9.9.9 cannot be resolved"
 
 
+def test_next_hops_of_ipv6_and_marks_of_multipath_members() -> None:
+    text = (
+        f"BGP routing table entry for {VIP6}/128\nPaths: (3 available, best #1, table Default-IP-Routing-Table)\n"
+        "  Not advertised to any peer\n"
+        "  Local\n    2001:db8::11(fe80::11) from 2001:db8::11 (10.0.0.11)\n    (fe80::11)\n"
+        "      Origin IGP metric 0, localpref 100, valid, internal, multipath-candidate, installed, best\n\n"
+        "  Local\n    2001:db8::12(fe80::12) (metric 5) from 2001:db8::12 (10.0.0.12)\n    (fe80::12)\n"
+        "      Origin IGP metric 0, localpref 100, valid, internal, multipath-candidate, installed\n\n"
+        "  Local\n    2001:db8::13 from 10.0.0.13 (10.0.0.13)\n"
+        "      Origin IGP metric 0, localpref 100, valid, internal, multipath-candidate\n\n"
+    )
+    found = [one.route for one in entry_of(text, VIP6)]
+    assert [one.next_hops for one in found] == [
+        ("fe80::11", "2001:db8::11"),
+        ("fe80::12", "2001:db8::12"),
+        ("2001:db8::13",),
+    ]
+    assert [one.used for one in found] == [True, True, None]
+    assert [one.peer for one in found] == ["2001:db8::11", "2001:db8::12", "10.0.0.13"]
+
+
 def test_a_route_of_the_router_itself_has_no_peer() -> None:
     text = (
         f"BGP routing table entry for {VIP}/32\nPaths: (1 available, best #1, table Default-IP-Routing-Table)\n"
@@ -305,6 +326,23 @@ def test_a_routing_table_of_quagga() -> None:
     ]
 
 
+def test_routes_that_lost_against_others_stand_in_the_table_without_flags() -> None:
+    """The database, and a way out through an interface alone, as an EdgeRouter with PPPoE has it."""
+    text = (
+        "K    *> 0.0.0.0/0 [0/0] via pppoe0\nGateway of last resort is not set\n"
+        "S    *> 203.0.113.10/32 [1/0] via 10.0.0.250, eth1\n"
+        "B       203.0.113.10/32 [200/0] via 10.0.0.11, eth1, 00:02:28\n"
+        "                        [200/0] via 10.0.0.12, eth1, 00:02:28\n"
+        "B > * 203.0.113.11/32 [200/0] via 10.0.0.13, Tunnel1, 00:12:53\n"
+    )
+    assert [(row.bgp, row.address, row.selected, row.installed) for row in taken_of(text)] == [
+        (False, "10.0.0.250", True, True),
+        (True, "10.0.0.11", False, False),
+        (True, "10.0.0.12", False, False),
+        (True, "10.0.0.13", True, True),
+    ]
+
+
 def test_a_routing_table_without_flags() -> None:
     """ZebOS's `show ipv6 route`, and FortiOS's of IPv4, with a next hop found through another route."""
     text = (
@@ -346,6 +384,7 @@ def test_refusals(answer: Answer | None, message: str) -> None:
 def test_a_route_that_does_not_exist_is_no_refusal() -> None:
     assert said(Answer("% Network not in table\n"))
     assert entry_of("% Network not in table\n", VIP) == ()
+    assert entry_of("No BGP process is configured\n", VIP) == ()
 
 
 def test_the_longest_prefix_is_found_among_many() -> None:
