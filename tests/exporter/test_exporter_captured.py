@@ -95,6 +95,20 @@ def test_a_replay_prints_what_the_router_did(
     assert capsys.readouterr().out == live.out.replace("edge (", "somebody (")
 
 
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_a_router_that_told_nothing_is_captured_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    """That is when somebody wants to know why."""
+    config, directory = router(tmp_path, "frr", "healthy"), tmp_path / "capture"
+    (tmp_path / "table.json").write_text("{}")
+    assert take(config, directory, f"--output={output}") == 1
+    live = capsys.readouterr().out
+    assert "no answer" in live
+    assert cli.main(["routers", "edge", "--replay", str(directory), f"--output={output}"]) == 1
+    assert capsys.readouterr().out == live
+
+
 def test_a_replay_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config, directory = router(tmp_path, "frr", "healthy"), tmp_path / "capture"
     assert take(config, directory, "--output=json", "--oracle") == 0
