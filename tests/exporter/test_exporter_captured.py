@@ -291,6 +291,18 @@ def test_an_answer_that_was_lost_is_a_problem_and_not_an_error(
     assert "kernel FIB: not asked" in capsys.readouterr().out
 
 
+def test_what_a_capture_says_moves_no_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, directory = router(tmp_path, "frr", "wrong_as"), tmp_path / "capture"
+    take(config, directory)
+    text = (directory / "answers.txt").read_text()
+    (directory / "answers.txt").write_text(text.replace("Bad Peer AS", "Bad\\u001b[2J AS").replace("br0", "b\\u001br0"))
+    capsys.readouterr()
+    assert cli.main(["routers", "edge", "--replay", str(directory)]) == 0
+    said = capsys.readouterr().out
+    assert "Bad?[2J AS" in said
+    assert "\x1b" not in said
+
+
 def test_what_is_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, directory = router(tmp_path, "frr", "healthy"), tmp_path / "capture"
     take(config, directory)

@@ -115,6 +115,7 @@ def test_manifest() -> None:
         ({"query": {"vips": "x"}}, "f:9: vips must be a list"),
         ({"query": {"vips": ["10.0.0.300"]}}, "f:9: vips holds '10.0.0.300', which is no IP address"),
         ({"query": {"vips": [], "sources": {"x": "y"}}}, "f:10: sources holds 'x', which is no IP address"),
+        ({"nodes": {"a\x1b[31m": []}}, "nodes must have names that can be printed"),
         ({"flows": [{}]}, "flows must have ports"),
         ({"flows": [{"source_port": 1, "destination_port": 2, "protocol": "x"}]}, "flows must be of tcp or udp"),
         ({"flows": [{"source_port": 1, "destination_port": 2}]}, "flows holds None, which is no IP address"),
