@@ -60,11 +60,12 @@ def cure(verdict: Verdict, path: PathFacts, setting: Setting) -> Cure | None:
     seen_as = session.remote_as if session is not None and verdict is not Verdict.SESSION_DOWN else remote_as
     facts = RemedyFacts(
         local_as=view.snapshot.local_as,
-        neighbor=session.address if session is not None else path.evidence.node.address,
+        neighbor=(session.interface or session.address) if session is not None else path.evidence.node.address,
         remote_as=remote_as,
         family=family_of(setting.vip),
         paths=setting.expected_paths,
         internal=seen_as is None or seen_as == view.snapshot.local_as,
+        vrf=view.snapshot.vrf,
     )
     return Cure(view.snapshot.platform, kind, facts)
 
@@ -105,6 +106,9 @@ def _neighbor_missing(path: PathFacts, setting: Setting) -> str:
 
 def _session_down(path: PathFacts, setting: Setting) -> str:
     session = path.evidence.session if path.evidence is not None else None
+    if session is None and setting.view is not None and setting.view.waiting and path.node not in setting.view.dynamic:
+        waiting = _several(list(setting.view.waiting), "unnumbered neighbor")
+        return f"no session of {setting.router} is with {_who(path)}, and it has {waiting} that nobody answers for"
     if session is None:
         return f"a dynamic-neighbor range of {setting.router} covers {_who(path)}, but no session has come from it"
     state = "shut down by configuration" if session.admin_down else f"{session.state}, not Established"
