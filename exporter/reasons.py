@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from exporter.evidence import Evidence, RouterView
 from exporter.verdicts import PathFacts, PathResult, Sweep, Verdict
@@ -35,7 +35,8 @@ class Cure:
 
     def on(self, platform: str) -> str | None:
         """The commands in a platform's own syntax, one a line."""
-        return REMEDIES[platform](self.kind, self.facts)
+        facts = self.facts if platform == self.platform else replace(self.facts, version=None)
+        return REMEDIES[platform](self.kind, facts)
 
     @property
     def remedy(self) -> str | None:
@@ -66,6 +67,7 @@ def cure(verdict: Verdict, path: PathFacts, setting: Setting) -> Cure | None:
         paths=setting.expected_paths,
         internal=seen_as is None or seen_as == view.snapshot.local_as,
         vrf=view.snapshot.vrf,
+        version=view.snapshot.version,
     )
     return Cure(view.snapshot.platform, kind, facts)
 

@@ -177,8 +177,11 @@ def _texts(capture: Capture) -> Iterator[str]:
 
 
 def _parsed(text: str) -> tuple[str, _Address | None]:
-    """An address, and its spelling without a colon that may follow it in a sentence."""
-    for own in dict.fromkeys((text, text.removesuffix(":"))):
+    """An address, and its spelling without a colon that may follow it in a sentence.
+
+    Nor with the 4 that follows one which fills its column in ZebOS's `show ip bgp summary` (BGP's version).
+    """
+    for own in dict.fromkeys((text, text.removesuffix(":"), text.removesuffix("4"))):
         try:
             return own, ipaddress.ip_address(own)
         except ValueError:

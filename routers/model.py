@@ -252,3 +252,4 @@ class RemedyFacts:
     paths: int | None = None  # next hops that should be installed together
     internal: bool = True  # iBGP
     vrf: str | None = None
+    version: str | None = None  # the release of the router's own platform, where its syntax depends on it
