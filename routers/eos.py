@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from routers import eos_oracle, eos_routes, eos_sessions
+from routers.asn import as_asn
 from routers.eos_api import Request, Said, batches, said
 from routers.jsontext import as_dict, as_text, digest, phrase
 from routers.model import (
@@ -230,10 +231,7 @@ def _of(found: Said, command: str) -> dict[str, Any]:
 def _told(query: Query, found: Said, configuration: Configuration, taken_at: float) -> eos_sessions.Told:
     vrf = _vrf(query)
     summaries = {family: _of(found, _summary(family, vrf)) for family in (IPV4, IPV6)}
-    numbers = (
-        eos_sessions.as_number(as_dict(as_dict(summary.get("vrfs")).get(vrf)).get("asn"))
-        for summary in summaries.values()
-    )
+    numbers = (as_asn(as_dict(as_dict(summary.get("vrfs")).get(vrf)).get("asn")) for summary in summaries.values())
     texts = {node: found.text(_one_neighbor(node, vrf)) for node in _unique(query.node_addresses)}
     return eos_sessions.Told(
         rows={family: eos_sessions.peers_of(summary, vrf) or {} for family, summary in summaries.items()},

@@ -28,6 +28,7 @@ EXCEPTIONS = {("exporter.cli", "lab"): "the command line offers the rehearsal ne
 
 _PURE_ROOMS = {
     "routers": (
+        "asn",
         "bird",
         "bird_exports",
         "bird_protocols",
@@ -44,6 +45,11 @@ _PURE_ROOMS = {
         "linux_oracle",
         "lookup",
         "model",
+        "nxos",
+        "nxos_cli",
+        "nxos_oracle",
+        "nxos_routes",
+        "nxos_sessions",
         "platforms",
         "selection",
         "vtysh",
