@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from routers.nxos_cli import Said
 
 PLATFORM = "nxos"
-TRANSPORTS = frozenset({"ssh"})
+TRANSPORTS = frozenset({"exec", "ssh"})
 HAS_SHELL = False
 ORACLE = nxos_oracle
 

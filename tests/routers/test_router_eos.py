@@ -115,7 +115,7 @@ def test_healthy() -> None:
     ],
 )
 def test_faults_up_to_the_verdict(scenario: str, verdict: str, why: str) -> None:
-    path = paths_of(snapshot("eos", scenario))["leviathan3"]
+    path = paths_of(snapshot("eos", scenario))[VIP, "leviathan3"]
     assert path.verdict == verdict
     assert why in path.reason
 
@@ -125,8 +125,8 @@ def test_faults_up_to_the_verdict(scenario: str, verdict: str, why: str) -> None
 )
 def test_what_is_no_fault(scenario: str) -> None:
     taken = snapshot("eos", scenario, query_of(scenario))
-    for vip in (VIP, VIP6):
-        assert verdicts_of(taken, vip) == dict.fromkeys(("leviathan1", "leviathan2", "leviathan3"), "ok")
+    nodes = ("leviathan1", "leviathan2", "leviathan3")
+    assert verdicts_of(taken) == {(vip, node): "ok" for vip in (VIP, VIP6) for node in nodes}
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_what_is_no_fault(scenario: str) -> None:
     ],
 )
 def test_what_mends_a_fault(scenario: str, remedy: str) -> None:
-    cure = paths_of(snapshot("eos", scenario))["leviathan3"].cure
+    cure = paths_of(snapshot("eos", scenario))[VIP, "leviathan3"].cure
     assert cure is not None
     assert cure.remedy == f"configure\nrouter bgp 64512\n{remedy}\nend\nwrite memory"
 

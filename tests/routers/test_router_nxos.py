@@ -107,7 +107,7 @@ def test_healthy() -> None:
     ],
 )
 def test_faults_up_to_the_verdict(scenario: str, verdict: str, why: str) -> None:
-    path = paths_of(snapshot("nxos", scenario))["leviathan3"]
+    path = paths_of(snapshot("nxos", scenario))[VIP, "leviathan3"]
     assert path.verdict == verdict
     assert why in path.reason
 
@@ -117,8 +117,8 @@ def test_faults_up_to_the_verdict(scenario: str, verdict: str, why: str) -> None
 )
 def test_what_is_no_fault(scenario: str) -> None:
     taken = snapshot("nxos", scenario, query_of(scenario))
-    for vip in (VIP, VIP6):
-        assert verdicts_of(taken, vip) == dict.fromkeys(("leviathan1", "leviathan2", "leviathan3"), "ok")
+    nodes = ("leviathan1", "leviathan2", "leviathan3")
+    assert verdicts_of(taken) == {(vip, node): "ok" for vip in (VIP, VIP6) for node in nodes}
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_what_is_no_fault(scenario: str) -> None:
     ],
 )
 def test_what_mends_a_fault(scenario: str, remedy: str) -> None:
-    cure = paths_of(snapshot("nxos", scenario))["leviathan3"].cure
+    cure = paths_of(snapshot("nxos", scenario))[VIP, "leviathan3"].cure
     assert cure is not None
     lines = f"configure terminal\nrouter bgp 64512\n{remedy}\nend\ncopy running-config startup-config"
     assert cure.remedy == lines
