@@ -156,6 +156,7 @@ def _bgp_route(what: str, vrf: str) -> str:
 
 
 def _received(node: str, family: int, vrf: str) -> str:
+    node = canonical(node)
     return f"show bgp neighbors {node} ipv{family} unicast received-routes vrf {vrf}"
 
 
@@ -214,7 +215,8 @@ def _covering(query: Query, first: Said) -> dict[str, str]:
     vrf, found = _vrf(query), {}
     for vip in _unique(query.vips):
         command = _bgp_route(vip, vrf)
-        if command in first.not_run or _bgp_routes(first, command, vip, query, Multipath({})):
+        answer = _of(first, command)
+        if command in first.not_run or eos_routes.has_route(answer, vip, vrf, default_routes=query.default_routes):
             continue
         entry = _forwarded(first, vip, query)[0]
         if entry is not None and entry.protocol == "bgp":
@@ -321,9 +323,11 @@ def _because(route: Route, why_not: str | None) -> Route:
 
 def _dropped(query: Query, found: Said, vip: str, accepted: tuple[Route, ...]) -> list[Route]:
     vrf = _vrf(query)
+    received = {node: _received(node, family_of(vip), vrf) for node in query.node_addresses}
     routes = (
-        eos_routes.filtered_of(_of(found, _received(node, family_of(vip), vrf)), vip, vrf, node, accepted)
-        for node in _unique(query.node_addresses)
+        eos_routes.filtered_of(_of(found, command), vip, vrf, canonical(node), accepted)
+        for node, command in received.items()
+        if command in found.results
     )
     return [route for route in routes if route is not None]
 
