@@ -8,7 +8,18 @@ from dataclasses import replace
 import pytest
 
 from routers import eos
-from routers.model import Answer, FibEntry, NextHop, Query, RemedyKind, Route, Session, SessionState, Snapshot
+from routers.model import (
+    Answer,
+    FibEntry,
+    NextHop,
+    Query,
+    RemedyFacts,
+    RemedyKind,
+    Route,
+    Session,
+    SessionState,
+    Snapshot,
+)
 from tests.routers.captured import (
     NODE3,
     QUERY,
@@ -282,3 +293,27 @@ def test_listen_ranges_and_those_who_came_from_them() -> None:
 def test_passive_neighbors_by_themselves_or_their_peer_group() -> None:
     taken = snapshot("eos", "passive")
     assert {one.address for one in taken.sessions or () if one.passive} == {"10.0.0.12", NODE3}
+
+
+IPV6_FACTS = RemedyFacts(local_as=64512, neighbor="2001:db8::13", remote_as=64513, family=6, paths=3, internal=False)
+UNKNOWN = RemedyFacts(local_as=None, neighbor=NODE3)
+
+
+@pytest.mark.parametrize("kind", list(RemedyKind))
+@pytest.mark.parametrize("facts", [IPV6_FACTS, UNKNOWN])
+def test_every_fault_has_a_remedy_from_configuration_mode_to_saving(kind: RemedyKind, facts: RemedyFacts) -> None:
+    lines = (eos.remedy(kind, facts) or "").splitlines()
+    assert lines[0] == "configure"
+    assert lines[-2:] == ["end", "write memory"]
+    assert f"router bgp {facts.local_as or '<AS of the router>'}" in lines
+
+
+def test_remedies_over_ipv6() -> None:
+    lines = (eos.remedy(RemedyKind.NEIGHBOR_MISSING, IPV6_FACTS) or "").splitlines()
+    assert lines[2:5] == [
+        "neighbor 2001:db8::13 remote-as 64513",
+        "address-family ipv6",
+        "neighbor 2001:db8::13 activate",
+    ]
+    policy = (eos.remedy(RemedyKind.POLICY_MISSING, IPV6_FACTS) or "").splitlines()
+    assert policy.index("route-map FROM-NODES permit 10") < policy.index("router bgp 64512")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from routers import nxos
-from routers.model import FibEntry, NextHop, Query, RemedyKind, Route, Session, SessionState
+from routers.model import FibEntry, NextHop, Query, RemedyFacts, RemedyKind, Route, Session, SessionState
 from routers.nxos_sessions import seconds_of
 from tests.routers.captured import (
     NODE3,
@@ -260,3 +260,25 @@ def test_tables_that_come_as_text_only() -> None:
 )
 def test_uptimes(text: str | None, seconds: float | None) -> None:
     assert seconds_of(text) == seconds
+
+
+IPV6_FACTS = RemedyFacts(local_as=64512, neighbor="2001:db8::13", remote_as=64513, family=6, paths=3, internal=False)
+UNKNOWN = RemedyFacts(local_as=None, neighbor=NODE3)
+
+
+@pytest.mark.parametrize("kind", list(RemedyKind))
+@pytest.mark.parametrize("facts", [IPV6_FACTS, UNKNOWN])
+def test_every_fault_but_a_missing_policy_has_a_remedy(kind: RemedyKind, facts: RemedyFacts) -> None:
+    lines = (nxos.remedy(kind, facts) or "").splitlines()
+    if kind is RemedyKind.POLICY_MISSING:
+        assert not lines
+        return
+    assert lines[:2] == ["configure terminal", f"router bgp {facts.local_as or '<AS of the router>'}"]
+    assert lines[-2:] == ["end", "copy running-config startup-config"]
+
+
+def test_remedies_over_ipv6() -> None:
+    missing = (nxos.remedy(RemedyKind.NEIGHBOR_MISSING, IPV6_FACTS) or "").splitlines()
+    assert missing[2:4] == ["neighbor 2001:db8::13 remote-as 64513", "address-family ipv6 unicast"]
+    limit = (nxos.remedy(RemedyKind.PATH_LIMIT, replace(IPV6_FACTS, internal=True)) or "").splitlines()
+    assert limit[2:4] == ["address-family ipv6 unicast", "maximum-paths ibgp 3"]
