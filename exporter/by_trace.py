@@ -52,8 +52,9 @@ async def _confirmed(
     """Trace the flows of this round anew, and some others before a path is called down: have they moved?
 
     The node of a broken path may answer no trace at all, so it is enough that the flows of others are where
-    they were, as traces show or answers that name their node: what moves flows moves those of every path. Not so while a change of next hops is young: a
-    resilient hash moves flows one by one then, so each flow that works must be seen where it should be.
+    they were, as traces show or answers that name their node: what moves flows moves those of every path. Not so
+    while a change of next hops is young: a resilient hash moves flows one by one then, so each flow that works
+    must be seen where it should be.
     """
     doubted = run.doubted(results)
     young = run.started - run.map.changed_at < _UNSETTLED

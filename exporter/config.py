@@ -30,8 +30,6 @@ PLATFORMS_LATER = frozenset(
         "routeros",
         "gobgp",
         "openbgpd",
-        "eos",
-        "nxos",
         "iosxe",
         "junos",
     }

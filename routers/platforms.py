@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from routers import bird, edgeos, frr, unifi, vyos
+from routers import bird, edgeos, eos, frr, nxos, unifi, vyos
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from routers.model import Answer, Command, NextHop, OracleFlow, Query, RemedyFacts, RemedyKind, Snapshot
 
@@ -65,10 +65,13 @@ class Platform(Protocol):
 
 
 PLATFORMS: Mapping[str, Platform] = MappingProxyType(
-    {"bird": bird, "edgeos": edgeos, "frr": frr, "unifi": unifi, "vyos": vyos}
+    {
+        "bird": bird,
+        "edgeos": edgeos,
+        "eos": eos,
+        "frr": frr,
+        "nxos": nxos,
+        "unifi": unifi,
+        "vyos": vyos,
+    }
 )
-
-REMEDIES: Mapping[str, Callable[[RemedyKind, RemedyFacts], str | None]] = MappingProxyType(
-    {"frr": frr.remedy, "bird": bird.remedy, "edgeos": edgeos.remedy, "unifi": unifi.remedy, "vyos": vyos.remedy}
-)
-"""Platforms whose syntax is known, those that cannot be read yet included."""
