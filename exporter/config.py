@@ -31,8 +31,6 @@ PLATFORMS_LATER = frozenset(
         "unifi",
         "opnsense",
         "routeros",
-        "gobgp",
-        "openbgpd",
         "eos",
         "nxos",
         "iosxe",
