@@ -48,6 +48,7 @@ _NEIGHBORS = "gobgp neighbors"
 _ROUTES = "gobgp routes"
 _RECEIVED = "gobgp received routes"
 _ZEBRA = "zebra socket"
+_SOCKETS, _NO_ZEBRA = "/proc/net/unix", "no socket of zebra"
 _FAMILIES = (IPV4, IPV6)
 _VRF = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 # The password of a session stays where it stands.
@@ -76,7 +77,7 @@ def ask(query: Query) -> tuple[Command, ...]:
         Command(_GLOBAL, ("gobgp", "global", "-j")),
         Command(_NEIGHBORS, ("sh", "-c", f"gobgp neighbor -j | sed {shlex.quote(_HIDE)}")),
         *_route_commands(query),
-        Command(_ZEBRA, ("grep", "-F", "zserv", "/proc/net/unix")),
+        Command(_ZEBRA, ("sh", "-c", f"test -r {_SOCKETS} && {{ grep -F zserv {_SOCKETS} || echo '{_NO_ZEBRA}'; }}")),
         *linux.ask(query),
     )
 
@@ -99,7 +100,7 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
     fib, fib_problems = linux.read_fib(answers, query)
     links, link_problems = linux.read_neighbors(answers)
     addresses, address_problems = linux.read_addresses(answers)
-    zebra = answers.get(_ZEBRA, Answer(error="not asked"))
+    zebra = answers.get(_ZEBRA, Answer())
     version = re.search(r"gobgp version (\S{1,40})", answers.get(_VERSION, Answer()).stdout)
     several = settings.get("use_multiple_paths") is True if settings else None
     routes = routes_of(
@@ -180,7 +181,8 @@ def _json(name: str, answers: Mapping[str, Answer], problems: list[str]) -> Any:
         said = phrase(answer.stdout, 120) or phrase(answer.stderr, 120)
         problems.append(f"{name}: {error}{f' ({said})' if said else ''}")
         return None
-    if (complaint := _complaint(document)) is not None:
+    complaint = _complaint(document) or (None if isinstance(document, (dict, list)) else "not in the expected shape")
+    if complaint is not None:
         problems.append(f"{name}: {complaint}")
         return None
     return document
@@ -289,8 +291,7 @@ def _without_zebra(
     routes: dict[str, tuple[Route, ...]], zebra: Answer, fib: Mapping[str, object]
 ) -> dict[str, tuple[Route, ...]]:
     """Say why no route is in the kernel where gobgpd has nobody who would put it there."""
-    gone = zebra.error is None and zebra.exit_status == 1 and not zebra.stdout.strip()
-    if not gone:
+    if zebra.stdout.strip() != _NO_ZEBRA:
         return routes
     return {vip: _nowhere(found) if vip in fib and fib[vip] is None else found for vip, found in routes.items()}
 

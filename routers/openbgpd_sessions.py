@@ -71,7 +71,7 @@ def _session(
         remote_as=as_number_of(row.get("remote_as")),
         local_as=as_number_of(row.get("local_as")) or local_as,
         admin_down=config.get("down") is True,
-        dynamic=config.get("cloned") is True or any(ipaddress.ip_address(address) in network for network in ranges),
+        dynamic=_is_cloned(config, address, ranges),
         passive=config.get("passive") is True,
         last_error=None if up else error,
         established_at=taken_at - since if up and since is not None else None,
@@ -79,9 +79,17 @@ def _session(
             {next(iter(families)): received} if up and received is not None and len(families) == 1 else {}
         ),  # of several families only the sum is told
         families=families or None,
-        prefix_limit_hit=not up and "maximum number of prefixes" in (error or "").lower(),
+        prefix_limit_hit=not up and "max-prefix exceeded" in (error or ""),
         keeps_filtered=frozenset((IPV4, IPV6)),  # Adj-RIB-In holds everything
     )
+
+
+def _is_cloned(
+    config: dict[str, Any], address: str, ranges: list[ipaddress.IPv4Network | ipaddress.IPv6Network]
+) -> bool:
+    if isinstance(cloned := config.get("cloned"), bool):
+        return cloned
+    return any(ipaddress.ip_address(address) in network for network in ranges)
 
 
 def _last_error(row: dict[str, Any]) -> str | None:
@@ -89,6 +97,8 @@ def _last_error(row: dict[str, Any]) -> str | None:
         "sent": as_text(row.get("last_error_sent")),
         "received": as_text(row.get("last_error_received")),
     }
-    parts = [f"{text} ({way})" for way, text in told.items() if text]
+    # its name in RFC 4271, section 6.2, which verdicts go by
+    named = {way: text.replace("AS unacceptable", "Bad Peer AS") for way, text in told.items() if text}
+    parts = [f"{text} ({way})" for way, text in named.items()]
     parts += [text for name in ("last_shutdown_reason", "my_shutdown_reason") if (text := as_text(row.get(name)))]
     return phrase("; ".join(parts)) or None
