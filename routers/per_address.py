@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _MARK = "===> "
-_AT_ONCE = 48  # 48 IPv6 addresses fit into an argument of 4096 characters
+_ROOM = 3800  # characters of addresses in one argument, which has 4096
 
 
 def commands(name: str, program: str, addresses: Sequence[str], suffix: str = "") -> Iterator[Command]:
@@ -19,9 +19,19 @@ def commands(name: str, program: str, addresses: Sequence[str], suffix: str = ""
 
     The caller has made sure that the addresses are addresses: they are not quoted.
     """
-    for number, start in enumerate(range(0, len(addresses), _AT_ONCE), start=1):
-        words = " ".join(f"{address}{suffix}" for address in addresses[start : start + _AT_ONCE])
+    for number, words in enumerate(_lines(f"{address}{suffix}" for address in addresses), start=1):
         yield Command(f"{name} {number}", ("sh", "-c", f'for a in {words}; do echo "{_MARK}$a"; {program}; done'))
+
+
+def _lines(words: Iterable[str]) -> Iterator[str]:
+    line = ""
+    for word in words:
+        if line and len(line) + 1 + len(word) > _ROOM:
+            yield line
+            line = ""
+        line = f"{line} {word}" if line else word
+    if line:
+        yield line
 
 
 def documents(
