@@ -84,8 +84,8 @@ def configure(old: Lab, new: Lab, state: Path) -> None:
             netns.run(["kill", "-HUP", pid_file(kind, state).read_text(encoding="ascii").strip()])
             continue
         _bgpctl(state, "reload")
-        for node in new.nodes:  # a password takes effect with the next session
-            if old.has("session_down_md5", node) != new.has("session_down_md5", node):
+        for node in new.nodes:  # a password and an AS number take effect with the next session
+            if any(old.has(one, node) != new.has(one, node) for one in ("session_down", "session_down_md5")):
                 _bgpctl(state, "neighbor", node.v4, "clear", check=False)
 
 

@@ -36,7 +36,12 @@ def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
             *_LOAD,
         ),
         RemedyKind.SESSION_SHUTDOWN: (f"{block}, take out: down", *_LOAD, f"bgpctl neighbor {neighbor} up"),
-        RemedyKind.SESSION_WRONG_AS: (block, f"remote-as {remote}", *_LOAD),
+        RemedyKind.SESSION_WRONG_AS: (
+            block,
+            f"remote-as {remote}",
+            *_LOAD,
+            f"bgpctl neighbor {neighbor} clear",
+        ),
         RemedyKind.SESSION_PASSWORD: (
             block,
             'tcp md5sig password "<the password set on the node>"',
