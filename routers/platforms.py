@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from routers import bird, edgeos, frr, gobgp, openbgpd
+from routers import bird, edgeos, frr, gobgp, openbgpd, unifi, vyos
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,7 +64,17 @@ class Platform(Protocol):
         ...
 
 
-PLATFORMS: Mapping[str, Platform] = MappingProxyType({"bird": bird, "frr": frr, "gobgp": gobgp, "openbgpd": openbgpd})
+PLATFORMS: Mapping[str, Platform] = MappingProxyType(
+    {
+        "bird": bird,
+        "edgeos": edgeos,
+        "frr": frr,
+        "gobgp": gobgp,
+        "openbgpd": openbgpd,
+        "unifi": unifi,
+        "vyos": vyos,
+    }
+)
 
 REMEDIES: Mapping[str, Callable[[RemedyKind, RemedyFacts], str | None]] = MappingProxyType(
     {
@@ -73,6 +83,8 @@ REMEDIES: Mapping[str, Callable[[RemedyKind, RemedyFacts], str | None]] = Mappin
         "frr": frr.remedy,
         "gobgp": gobgp.remedy,
         "openbgpd": openbgpd.remedy,
+        "unifi": unifi.remedy,
+        "vyos": vyos.remedy,
     }
 )
 """Platforms whose syntax is known, those that cannot be read yet included."""

@@ -38,6 +38,13 @@ class Rehearsal:
     name: str
     url: str
     config: Path
+    router: RouterKind
+    beside: tuple[BesideKind, ...] = ()
+
+    @property
+    def patience(self) -> float:
+        """Seconds within which a change of the network is concluded; more where more routers are to be probed."""
+        return TWO_ROUNDS + SLACK * (1 + len(self.beside))
 
     def get(self, path: str) -> bytes:
         with urllib.request.urlopen(self.url + path, timeout=10) as answer:  # noqa: S310
@@ -96,7 +103,7 @@ def rehearsal(
         listener = socket.create_server(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with listener, exporter(name, str(config), listener, level="info") as process:
-            found = Rehearsal(name, url, config)
+            found = Rehearsal(name, url, config, router, tuple(beside))
             wait_until_ready(found, process)
             yield found
     finally:

@@ -10,7 +10,7 @@ import pytest
 
 from lab import commands
 from lab.plan import BesideKind, RouterKind
-from tests.chain.rehearsal import SLACK, TWO_ROUNDS, Rehearsal, Verdicts, rehearsal
+from tests.chain.rehearsal import Rehearsal, Verdicts, rehearsal
 
 pytestmark = pytest.mark.lab
 
@@ -41,7 +41,8 @@ FAULTS = [
 
 
 # FRR cannot start in a user namespace: without root BIRD is the router (see test_rootless.py), and OpenBGPD cannot
-# stand beside it. Behind a command prefix (exec) routers are read in test_steering.py and others.
+# stand beside it. With BIRD as root's router the table is played in test_faults_bird.py. Behind a command prefix
+# (exec) routers are read in test_steering.py and others.
 ROOT = os.geteuid() == 0
 ROUTER: RouterKind = "frr" if ROOT else "bird"
 BESIDE: tuple[BesideKind, ...] = ("gobgp", "openbgpd") if ROOT else ("gobgp",)
@@ -49,11 +50,11 @@ BESIDE: tuple[BesideKind, ...] = ("gobgp", "openbgpd") if ROOT else ("gobgp",)
 OTHERWISE = {"route_unused": "route_not_installed"}
 
 
-def everywhere(verdicts: Verdicts, fault: str = "") -> Verdicts:
+def everywhere(chain: Rehearsal, verdicts: Verdicts, fault: str = "") -> Verdicts:
     """The router's verdicts, and those that the daemons beside it must lead to."""
     told = {
         (f"edge-{kind} {target}", node): OTHERWISE.get(fault, verdict) if verdict != "ok" else verdict
-        for kind in BESIDE
+        for kind in chain.beside
         for (target, node), verdict in verdicts.items()
     }
     return verdicts | told
@@ -65,67 +66,66 @@ def chain() -> Iterator[Rehearsal]:
         yield found
 
 
-ALL_OK = everywhere(OK)
-
-
 @pytest.fixture(autouse=True)
-def _healthy(chain: Rehearsal) -> Iterator[None]:
-    verdicts, _ = chain.wait_for(lambda now: now == ALL_OK, TWO_ROUNDS + SLACK)
-    assert verdicts == ALL_OK, f"before the fault: {chain.why(ALL_OK)}"
-    yield
+def healthy(chain: Rehearsal) -> Iterator[Verdicts]:
+    """The verdicts of a network without a fault, which are there before the test."""
+    wanted = everywhere(chain, OK)
+    verdicts, _ = chain.wait_for(lambda now: now == wanted, chain.patience)
+    assert verdicts == wanted, f"before the fault: {chain.why(wanted)}"
+    yield wanted
     commands.heal(name=chain.name)
 
 
 @pytest.mark.parametrize(("fault", "node", "verdict", "targets"), FAULTS, ids=[f"{row[0]}-{row[1]}" for row in FAULTS])
 def test_fault_and_nothing_else(
-    chain: Rehearsal, fault: str, node: str, verdict: str, targets: tuple[str, ...]
+    chain: Rehearsal, healthy: Verdicts, fault: str, node: str, verdict: str, targets: tuple[str, ...]
 ) -> None:
-    wanted = everywhere(OK | {(target, node): verdict for target in targets}, fault)
+    wanted = everywhere(chain, OK | {(target, node): verdict for target in targets}, fault)
     commands.break_(fault, node, name=chain.name)
-    verdicts, _ = chain.wait_for(lambda now: now == wanted, TWO_ROUNDS + SLACK)
+    verdicts, _ = chain.wait_for(lambda now: now == wanted, chain.patience)
     assert verdicts == wanted, chain.why(wanted)
     commands.heal(fault, name=chain.name)
-    verdicts, _ = chain.wait_for(lambda now: now == ALL_OK, TWO_ROUNDS + SLACK)
-    assert verdicts == ALL_OK, f"after healing: {chain.why(ALL_OK)}"
+    verdicts, _ = chain.wait_for(lambda now: now == healthy, chain.patience)
+    assert verdicts == healthy, f"after healing: {chain.why(healthy)}"
 
 
 def test_unexpected_next_hop(chain: Rehearsal) -> None:
     """The router sends part of Gitea's flows to a node that has no pod for it."""
     wanted = everywhere(
-        OK | {(target, "leviathan1"): "unexpected_next_hop" for target in ("gitea-ssh", "gitea-ssh-v6")}
+        chain, OK | {(target, "leviathan1"): "unexpected_next_hop" for target in ("gitea-ssh", "gitea-ssh-v6")}
     )
     # Nothing identifies Gitea's pod over IPv6, and there the oracle cannot be believed.
-    unproven = set(everywhere({("gitea-ssh-v6", "leviathan3"): "ok"}))
+    unproven = set(everywhere(chain, {("gitea-ssh-v6", "leviathan3"): "ok"}))
     commands.break_("unexpected_next_hop", "leviathan1", name=chain.name)
 
     def seen(now: Verdicts) -> bool:
         excused = {key: wanted[key] for key in unproven if now.get(key) == "unverified"}
         return now | excused == wanted
 
-    verdicts, _ = chain.wait_for(seen, TWO_ROUNDS + SLACK)
+    verdicts, _ = chain.wait_for(seen, chain.patience)
     assert seen(verdicts), chain.why(wanted)
 
 
-def test_what_the_remedy_says_mends_it(chain: Rehearsal) -> None:
+def test_what_the_remedy_says_mends_it(chain: Rehearsal, healthy: Verdicts) -> None:
     """The commands are typed on the router as they stand; only nothing is written to its disk."""
     commands.break_("neighbor_missing", "leviathan3", name=chain.name)
-    wanted = everywhere(OK | {(target, "leviathan3"): "neighbor_missing" for target in ALL})
-    verdicts, _ = chain.wait_for(lambda now: now == wanted, TWO_ROUNDS + SLACK)
+    wanted = everywhere(chain, OK | {(target, "leviathan3"): "neighbor_missing" for target in ALL})
+    verdicts, _ = chain.wait_for(lambda now: now == wanted, chain.patience)
     assert verdicts == wanted, chain.why(wanted)
     remedies = {(path["router"], path["remedy"]) for path in chain.status()["paths"] if path["remedy"]}
-    for kind in BESIDE:
+    for kind in chain.beside:
         follow(chain, kind, {remedy for router, remedy in remedies if router == f"edge-{kind}"})
     remedies_here = {remedy for router, remedy in remedies if router == "edge"}
     assert remedies_here
-    if ROUTER == "bird":
+    if chain.router == "bird":
         assert all("neighbor 10.0.0.13 as 64512;" in remedy for remedy in remedies_here)
         return
     for remedy in remedies_here:
         typed = [word for line in remedy.splitlines() if line != "write memory" for word in ("-c", line)]
         on_edge = commands.state_directory(chain.name) / "on-edge"
         subprocess.run([str(on_edge), "vtysh", *typed], check=True, timeout=30)
-    verdicts, _ = chain.wait_for(lambda now: now == ALL_OK, TWO_ROUNDS + SLACK)
-    assert verdicts == ALL_OK, chain.why(ALL_OK)
+    verdicts, _ = chain.wait_for(lambda now: now == healthy, chain.patience)
+    assert verdicts == healthy, chain.why(healthy)
 
 
 def follow(chain: Rehearsal, kind: BesideKind, remedies: set[str]) -> None:
