@@ -38,7 +38,7 @@ class Rehearsal:
     name: str
     url: str
     config: Path
-    router: RouterKind
+    router: RouterKind = "frr"
     beside: tuple[BesideKind, ...] = ()
 
     @property
