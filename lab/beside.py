@@ -31,6 +31,13 @@ def check(kinds: Iterable[BesideKind], *, privileged: bool) -> None:
         raise LabError(msg)
 
 
+def tidy(state: Path) -> None:
+    """Remove what a lab had made for OpenBGPD outside of it, unless another OpenBGPD has its socket there."""
+    if (state / "openbgpd").exists():
+        with contextlib.suppress(OSError):
+            _OPENBGPD_HOME.rmdir()
+
+
 def pid_file(kind: BesideKind, state: Path) -> Path:
     return state / kind / f"{kind}.pid"
 

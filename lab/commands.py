@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from lab import apply, daemons, exporter_config, faults, netns, network, outside, place, sshd
 from lab.beside import check as check_beside
+from lab.beside import tidy as tidy_beside
 from lab.inspection import Status, inspect
 from lab.plan import (
     BESIDE,
@@ -146,6 +147,7 @@ def _clear(name: str) -> None:
     pids = {*netns.processes_in(namespaces), *netns.processes_naming(state, daemons.PROGRAMS)} - own
     daemons.end(pids)
     netns.remove(namespaces)
+    tidy_beside(state)
     place.forget(name)
 
 

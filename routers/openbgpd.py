@@ -21,6 +21,7 @@ from routers.model import (
     Answer,
     Command,
     FibEntry,
+    LinkNeighbor,
     NextHop,
     Query,
     Snapshot,
@@ -207,11 +208,14 @@ def _received(
 
 
 def _kernel(query: Query, answers: Mapping[str, Answer]) -> Kernel:
-    """Who tells what is forwarded by: OpenBGPD itself on OpenBSD, elsewhere only the kernel."""
+    """Who tells what is forwarded by: OpenBGPD itself on OpenBSD, elsewhere only the kernel.
+
+    A socket for restricted use refuses the question on OpenBSD too, so that a Linux has to show itself.
+    """
     told = per_address.documents(_fib_commands(query), answers, [], optional=True)
     if not any(isinstance(document, dict) and not _is_refusal(document) for document in told.values()):
-        refused = any(_is_refusal(document) for document in told.values())
-        return Kernel.PORTABLE if refused else Kernel.UNKNOWN
+        is_linux = not linux.read_addresses(answers)[1]
+        return Kernel.PORTABLE if is_linux else Kernel.UNKNOWN
     tables = _rows(_TABLES, "fibtables", answers, []) or ()
     decoupled = any(row.get("rtableid") == 0 and row.get("coupled") is False for row in tables)
     return Kernel.DECOUPLED if decoupled else Kernel.COUPLED
@@ -219,19 +223,20 @@ def _kernel(query: Query, answers: Mapping[str, Answer]) -> Kernel:
 
 def _forwarding(
     kernel: Kernel, query: Query, answers: Mapping[str, Answer]
-) -> tuple[dict[str, FibEntry | None], tuple[Any, ...] | None, frozenset[str], list[str]]:
+) -> tuple[dict[str, FibEntry | None], tuple[LinkNeighbor, ...] | None, frozenset[str], list[str]]:
     """FIB, neighbor table, the router's own addresses, and what could not be read of them.
 
     On OpenBSD there is no iproute2, and nobody expects an answer from it.
     """
-    if kernel in (Kernel.COUPLED, Kernel.DECOUPLED):
-        problems: list[str] = []
+    problems: list[str] = []
+    if kernel is not Kernel.PORTABLE:
         fib = _bsd_fib(query, answers, problems)
-        return fib, None, frozenset(), problems
+        if kernel is not Kernel.UNKNOWN:
+            return fib, None, frozenset(), problems
     fib, fib_problems = linux.read_fib(answers, query)
     links, link_problems = linux.read_neighbors(answers)
     addresses, address_problems = linux.read_addresses(answers)
-    return fib, links, addresses, [*fib_problems, *link_problems, *address_problems]
+    return fib, links, addresses, [*problems, *fib_problems, *link_problems, *address_problems]
 
 
 def _bsd_fib(query: Query, answers: Mapping[str, Answer], problems: list[str]) -> dict[str, FibEntry | None]:
@@ -239,7 +244,7 @@ def _bsd_fib(query: Query, answers: Mapping[str, Answer], problems: list[str]) -
     for vip, document in per_address.documents(_fib_commands(query), answers, problems).items():
         rows = as_dict(document).get("fib", [])
         if _is_refusal(document) or not isinstance(rows, list):
-            problems.append(f"{_FIB}: {vip}: no answer")
+            problems.append(f"{_FIB}: {phrase(str(as_dict(document).get('error') or 'no table of routes'))}")
             continue
         found[vip] = _bsd_entry(vip, [as_dict(row) for row in rows], default_routes=query.default_routes)
     return found

@@ -237,6 +237,22 @@ def test_openbsd_routes_that_drop() -> None:
     assert (entry.kind, entry.next_hops) == ("blackhole", ())
 
 
+def test_openbsd_with_a_restricted_socket_does_not_tell_its_fib() -> None:
+    """That refusal is word for word the portable build's; but there is no Linux beside it."""
+    refused = json.dumps({"status": "FAILED", "error": "permission denied"})
+    told = on_openbsd() | {
+        "bgpctl fib ipv4 1": Answer(f"===> {VIP}\n{refused}\n"),
+        "bgpctl fib ipv6 1": Answer(f"===> {VIP6}\n{refused}\n"),
+        "bgpctl tables": Answer(refused),
+    }
+    found = openbgpd.read("edge", QUERY, told, 0.0)
+    assert found.fib == {}
+    assert found.sessions
+    assert "bgpctl fib: permission denied" in found.problems
+    assert not any(one.unused_reason for one in found.routes[VIP])
+    assert set(verdicts_of(found).values()) == {"router_unknown"}
+
+
 def test_openbsd_default_route() -> None:
     told = on_openbsd(fib=False)
     entry = openbgpd.read("edge", replace(QUERY, default_routes=True), told, 0.0).fib[VIP]
