@@ -52,8 +52,9 @@ async def _confirmed(
     """Trace the flows of this round anew, and some others before a path is called down: have they moved?
 
     The node of a broken path may answer no trace at all, so it is enough that the flows of others are where
-    they were: what moves flows moves those of every path. Not so while a change of next hops is young: a
-    resilient hash moves flows one by one then, so each flow that works must be seen where it should be.
+    they were, as traces show or answers that name their node: what moves flows moves those of every path. Not so
+    while a change of next hops is young: a resilient hash moves flows one by one then, so each flow that works
+    must be seen where it should be.
     """
     doubted = run.doubted(results)
     young = run.started - run.map.changed_at < _UNSETTLED
@@ -74,7 +75,7 @@ async def _confirmed(
         endpoint.begin_anew()
         run.no_flow |= dict.fromkeys(results, MOVED)
         return {}
-    if seen:
+    if seen or _answers_agree(run):
         trust.vouched_at = run.senses.now()
     vouched = trust.vouched_at >= run.started
     unsure = {
@@ -84,3 +85,9 @@ async def _confirmed(
     }
     run.no_flow |= dict.fromkeys(unsure, _UNVOUCHED)
     return {via: found for via, found in results.items() if via not in unsure}
+
+
+def _answers_agree(run: Run) -> bool:
+    """Whether answers named nodes in this round, and all of them those that they were meant for."""
+    told = [sent.named == sent.meant for sent in run.sent if sent.named is not None and sent.meant is not None]
+    return bool(told) and all(told)

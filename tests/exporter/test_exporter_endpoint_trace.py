@@ -33,9 +33,11 @@ async def test_traces_name_broken_paths_too(broken: dict[str, Failure]) -> None:
             assert set(done.results) == set(VIAS)
 
 
-async def test_a_node_that_dies_after_it_was_traced() -> None:
+@pytest.mark.parametrize("identity", [False, True])
+async def test_a_node_that_dies_after_it_was_traced(*, identity: bool) -> None:
+    """Also where answers name their node, so that the flows which work need no trace: they vouch as much as one."""
     for seed in SEEDS:
-        network = Network(VIAS, oracle="none", identity=False, seed=seed)
+        network = Network(VIAS, oracle="none", identity=identity, seed=seed)
         probing = traced(network)
         await probing.round()
         network.broken, network.mute = {"leviathan2": Failure.TIMEOUT}, frozenset({"leviathan2"})
