@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from routers import bird, edgeos, eos, frr, nxos
+from routers import bird, edgeos, eos, frr, gobgp, nxos, openbgpd, unifi, vyos
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from routers.model import Answer, Command, NextHop, OracleFlow, Query, RemedyFacts, RemedyKind, Snapshot
 
@@ -64,9 +64,16 @@ class Platform(Protocol):
         ...
 
 
-PLATFORMS: Mapping[str, Platform] = MappingProxyType({"bird": bird, "eos": eos, "frr": frr, "nxos": nxos})
-
-REMEDIES: Mapping[str, Callable[[RemedyKind, RemedyFacts], str | None]] = MappingProxyType(
-    {"bird": bird.remedy, "edgeos": edgeos.remedy, "eos": eos.remedy, "frr": frr.remedy, "nxos": nxos.remedy}
+PLATFORMS: Mapping[str, Platform] = MappingProxyType(
+    {
+        "bird": bird,
+        "edgeos": edgeos,
+        "eos": eos,
+        "frr": frr,
+        "gobgp": gobgp,
+        "nxos": nxos,
+        "openbgpd": openbgpd,
+        "unifi": unifi,
+        "vyos": vyos,
+    }
 )
-"""Platforms whose syntax is known, those that cannot be read yet included."""
