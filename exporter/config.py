@@ -33,7 +33,6 @@ PLATFORMS_LATER = frozenset(
         "routeros",
         "gobgp",
         "openbgpd",
-        "eos",
         "nxos",
         "iosxe",
         "junos",

@@ -208,13 +208,17 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class OracleFlow:
-    """A flow for which the router is asked, without sending it, which next hop it would take."""
+    """A flow for which the router is asked, without sending it, which next hop it would take.
+
+    `vrf`: the VRF in which it is routed, None for the default one.
+    """
 
     source: str
     source_port: int
     destination: str
     destination_port: int
     protocol: str = "tcp"  # or "udp"
+    vrf: str | None = None
 
 
 class RemedyKind(StrEnum):
