@@ -65,6 +65,7 @@ def cure(verdict: Verdict, path: PathFacts, setting: Setting) -> Cure | None:
         family=family_of(setting.vip),
         paths=setting.expected_paths,
         internal=seen_as is None or seen_as == view.snapshot.local_as,
+        vrf=view.snapshot.vrf,
     )
     return Cure(view.snapshot.platform, kind, facts)
 

@@ -71,7 +71,7 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
         if (session := session_of(protocol, ranges, server_time(status), taken_at))
     }
     fib, fib_problems = linux.read_fib(answers, query)
-    neighbors, neighbor_problems = linux.read_neighbors(answers)
+    neighbors, neighbor_problems = linux.read_neighbors(answers, query.vrf)
     addresses, address_problems = linux.read_addresses(answers)
     kernels = {family: _read_kernels(family, protocols, query, answers, problems) for family in (IPV4, IPV6)}
     routes = _read_routes(query, sessions, fib, kernels, answers, problems)
@@ -105,6 +105,7 @@ def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
             "protocol bgp <name> {",
             f"  local as {local};",
             f"  neighbor {facts.neighbor} as {remote};",
+            *((f'  vrf "{facts.vrf}";',) if facts.vrf not in (None, "default") else ()),
             f"  {channel}",
             "}",
         ),

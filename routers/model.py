@@ -204,6 +204,7 @@ class Snapshot:
     hash_policy: Mapping[int, HashPolicy] = field(default_factory=lambda: MappingProxyType({}))
     version: str | None = None
     problems: tuple[str, ...] = ()
+    vrf: str | None = None  # that was asked about; the reader sets it
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,3 +245,4 @@ class RemedyFacts:
     family: int = IPV4
     paths: int | None = None  # next hops that should be installed together
     internal: bool = True  # iBGP
+    vrf: str | None = None

@@ -28,10 +28,13 @@ EXCEPTIONS = {("exporter.cli", "lab"): "the command line offers the rehearsal ne
 
 _PURE_ROOMS = {
     "routers": (
+        "anonymous",
+        "anonymous_text",
         "bird",
         "bird_exports",
         "bird_protocols",
         "bird_routes",
+        "captures",
         "edgeos",
         "eos",
         "eos_api",
@@ -45,6 +48,7 @@ _PURE_ROOMS = {
         "lookup",
         "model",
         "platforms",
+        "secrets_removed",
         "selection",
         "vtysh",
     ),
@@ -81,6 +85,7 @@ _PURE_ROOMS = {
         "pathmap",
         "policy_routes",
         "reasons",
+        "router_tables",
         "shares",
         "status",
         "steering",
