@@ -34,7 +34,6 @@ PLATFORMS_LATER = frozenset(
         "gobgp",
         "openbgpd",
         "nxos",
-        "junos",
     }
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from routers import bird, edgeos, eos, frr, iosxe
+from routers import bird, edgeos, eos, frr, iosxe, junos
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,9 +64,18 @@ class Platform(Protocol):
         ...
 
 
-PLATFORMS: Mapping[str, Platform] = MappingProxyType({"bird": bird, "eos": eos, "frr": frr, "iosxe": iosxe})
+PLATFORMS: Mapping[str, Platform] = MappingProxyType(
+    {"bird": bird, "eos": eos, "frr": frr, "iosxe": iosxe, "junos": junos}
+)
 
 REMEDIES: Mapping[str, Callable[[RemedyKind, RemedyFacts], str | None]] = MappingProxyType(
-    {"bird": bird.remedy, "edgeos": edgeos.remedy, "eos": eos.remedy, "frr": frr.remedy, "iosxe": iosxe.remedy}
+    {
+        "bird": bird.remedy,
+        "edgeos": edgeos.remedy,
+        "eos": eos.remedy,
+        "frr": frr.remedy,
+        "iosxe": iosxe.remedy,
+        "junos": junos.remedy,
+    }
 )
 """Platforms whose syntax is known, those that cannot be read yet included."""
