@@ -72,8 +72,8 @@ def old_details(query: Query) -> dict[str, int | None]:
 
 
 def is_old(query: Query, answers: Mapping[str, Answer]) -> bool:
-    """The release does not know `show bgp all`."""
-    return query.vrf is None and (refused(answers.get(_SUMMARY)) or refused(answers.get(_NEIGHBORS)))
+    """The release does not know `show bgp all`. Where it knows one of the two, that one tells enough."""
+    return query.vrf is None and refused(answers.get(_SUMMARY)) and refused(answers.get(_NEIGHBORS))
 
 
 def link_neighbors(query: Query, family: int) -> str:
