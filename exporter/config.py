@@ -28,8 +28,6 @@ PLATFORMS_LATER = frozenset(
     {
         "opnsense",
         "routeros",
-        "eos",
-        "nxos",
         "iosxe",
         "junos",
     }

@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from routers import bird, edgeos, frr, gobgp, openbgpd, unifi, vyos
+from routers import bird, edgeos, eos, frr, gobgp, nxos, openbgpd, unifi, vyos
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from routers.model import Answer, Command, NextHop, OracleFlow, Query, RemedyFacts, RemedyKind, Snapshot
 
@@ -68,23 +68,12 @@ PLATFORMS: Mapping[str, Platform] = MappingProxyType(
     {
         "bird": bird,
         "edgeos": edgeos,
+        "eos": eos,
         "frr": frr,
         "gobgp": gobgp,
+        "nxos": nxos,
         "openbgpd": openbgpd,
         "unifi": unifi,
         "vyos": vyos,
     }
 )
-
-REMEDIES: Mapping[str, Callable[[RemedyKind, RemedyFacts], str | None]] = MappingProxyType(
-    {
-        "bird": bird.remedy,
-        "edgeos": edgeos.remedy,
-        "frr": frr.remedy,
-        "gobgp": gobgp.remedy,
-        "openbgpd": openbgpd.remedy,
-        "unifi": unifi.remedy,
-        "vyos": vyos.remedy,
-    }
-)
-"""Platforms whose syntax is known, those that cannot be read yet included."""
