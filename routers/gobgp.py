@@ -48,6 +48,9 @@ _NEIGHBORS = "gobgp neighbors"
 _ROUTES = "gobgp routes"
 _RECEIVED = "gobgp received routes"
 _ZEBRA = "zebra socket"
+# It waits for a gobgpd that hangs as long as that takes (seen on 3.10), and would be left behind on the router.
+_GOBGP = ("timeout", "4", "gobgp")
+_RUN, _UNLESS_LATE = " ".join(_GOBGP), "[ $? -ne 124 ] || break"
 _SOCKETS, _NO_ZEBRA = "/proc/net/unix", "no socket of zebra"
 _FAMILIES = (IPV4, IPV6)
 _VRF = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
@@ -73,9 +76,9 @@ _OFFERED = {"CgQIARAB": IPV4, "CgQIAhAB": IPV6}  # MultiProtocolCapability of a 
 def ask(query: Query) -> tuple[Command, ...]:
     """The commands whose answers `read` understands. Raises ValueError for text that is no address or VRF."""
     return (
-        Command(_VERSION, ("gobgp", "--version")),
-        Command(_GLOBAL, ("gobgp", "global", "-j")),
-        Command(_NEIGHBORS, ("sh", "-c", f"gobgp neighbor -j | sed {shlex.quote(_HIDE)}")),
+        Command(_VERSION, (*_GOBGP, "--version")),
+        Command(_GLOBAL, (*_GOBGP, "global", "-j")),
+        Command(_NEIGHBORS, ("sh", "-c", f"{_RUN} neighbor -j | sed {shlex.quote(_HIDE)}")),
         *_route_commands(query),
         Command(_ZEBRA, ("sh", "-c", f"test -r {_SOCKETS} && {{ grep -F zserv {_SOCKETS} || echo '{_NO_ZEBRA}'; }}")),
         *linux.ask(query),
@@ -143,9 +146,9 @@ def _route_commands(query: Query) -> Iterator[Command]:
             continue
         name = f"{_ROUTES} ipv{family}"
         if query.vrf is not None:
-            yield Command(name, ("gobgp", "vrf", query.vrf, "rib", "-a", f"ipv{family}", "-j"))
+            yield Command(name, (*_GOBGP, "vrf", query.vrf, "rib", "-a", f"ipv{family}", "-j"))
             continue
-        program = f'gobgp global rib -a ipv{family} "$a" shorter-prefixes -j'
+        program = f'{_RUN} global rib -a ipv{family} "$a" shorter-prefixes -j; {_UNLESS_LATE}'
         yield from per_address.commands(name, program, vips, "/32" if family == IPV4 else "/128")
 
 
@@ -165,7 +168,7 @@ def _received_commands(query: Query, answers: Mapping[str, Answer]) -> Iterator[
             if family_of(vip) == family
         ]
         short = tuple(address for address in up if any(address not in peers for peers in heard))
-        program = f'gobgp neighbor "$a" adj-in -a ipv{family} -j'
+        program = f'{_RUN} neighbor "$a" adj-in -a ipv{family} -j; {_UNLESS_LATE}'
         yield from per_address.commands(f"{_RECEIVED} ipv{family}", program, short)
 
 

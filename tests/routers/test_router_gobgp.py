@@ -173,7 +173,7 @@ def test_stale() -> None:
 def test_passwords_are_not_fetched() -> None:
     command = next(one for one in gobgp.ask(QUERY) if one.name == "gobgp neighbors")
     said = r'[{"conf":{"auth_password":"l\"a\\b","peer_asn":1},"x":"auth_password"},{"conf":{"auth_password":"c"}}]'
-    script = command.argv[2].replace("gobgp neighbor -j", "cat")
+    script = command.argv[2].replace("timeout 4 gobgp neighbor -j", "cat")
     done = subprocess.run(["sh", "-c", script], input=said, capture_output=True, text=True, timeout=10, check=True)
     assert json.loads(done.stdout) == [
         {"conf": {"auth_password": "", "peer_asn": 1}, "x": "auth_password"},
