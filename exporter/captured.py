@@ -39,7 +39,7 @@ class Replayed:
     """A capture as it is read now: the router as it was, its tables, and the flows that its oracle told of."""
 
     router: RouterStatus
-    snapshot: Snapshot
+    snapshot: Snapshot | None  # None: it told nothing
     flows: Mapping[OracleFlow, NextHop | None]
 
 
@@ -167,11 +167,11 @@ def replay(capture: Capture, name: str | None) -> Replayed:
         name=name,
         platform=manifest.platform,
         up=told,
-        taken_at=manifest.taken_at,
+        taken_at=manifest.taken_at if told else None,
         error="; ".join(snapshot.problems) or (None if told else "it told nothing"),
         sessions=tuple((session, owners.get(id(session))) for session in snapshot.sessions or ()),
     )
-    return Replayed(status, snapshot, _flows(capture))
+    return Replayed(status, snapshot if told else None, _flows(capture))
 
 
 def _flows(capture: Capture) -> Mapping[OracleFlow, NextHop | None]:

@@ -4,8 +4,8 @@ The mapping of IP addresses keeps prefixes: two addresses that share their first
 that a route still covers its VIP and a listen range its node (the idea is that of Crypto-PAn: Xu, Fan, Ammar and
 Moon, "Prefix-preserving IP address anonymization", ICNP 2002). It also keeps the order of the addresses that stand
 in the capture, by which routers sort and choose: where two of them part, the bit stays as it is. What has a meaning
-of its own stays: private and link-local networks keep their prefix; loopback, multicast, masks, and zero stay as
-they are. In IPv6 a group of zeros stays one, so that a text is as long as before.
+of its own stays: private networks and fe80:: keep their prefix; loopback, 169.254, multicast, masks and zero stay
+as they are. In IPv6 a group of zeros stays one, so that a text is as long as before.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _GROUP = 16
 _KEPT = {  # what follows the prefix is replaced
     IPV4: (
         *("0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/3"),  # the classes, by which some tables leave the length out
-        *("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"),
+        *("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16"),
     ),
     IPV6: ("2000::/3", "fc00::/8", "fd00::/8", "fe80::/64"),
 }
 _FIXED = {  # nothing is
-    IPV4: ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3"),
+    IPV4: ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"),
     IPV6: ("::/16", "ff00::/8"),
 }
 

@@ -30,9 +30,7 @@ _TOKEN = re.compile(
     r")(?:(?P<slash>\\?/|%2[Ff])(?P<length>\d{1,3})(?!\d))?(?P<gap> {2,80})?"
 )
 _LEAF = r"(?:\[\s{0,8}\{\s{0,8}\"data\"\s{0,8}:\s{0,8})?"  # how Junos wraps every value
-_NAME_KEYS = (
-    r"host[-_]?name|fqdn|domain[-_]?name|sys[-_]?name|system[-_]name|peer[-_]?host[-_]?name|node[-_]?name|sysname"
-)
+_NAME_KEYS = r"[\w-]{0,40}(?:host[-_]?name|domain[-_]?name|sys[-_]?name|system[-_]name|node[-_]?name)|fqdn"
 _NAMED = re.compile(
     rf"\"(?:{_NAME_KEYS})\"\s{{0,8}}:\s{{0,8}}{_LEAF}\"(?P<json>[\w.-]{{1,253}})\""
     r"|^(?:[\w.-]{1,64}@)?(?P<prompt>[\w.-]{1,253})(?:[#>] ?|:~\$ )(?=show )"
@@ -41,7 +39,7 @@ _NAMED = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 _DESCRIBED = re.compile(
-    rf"(?P<json>\"(?:desc|descr|nbrDesc|description|comment)\"\s{{0,8}}:\s{{0,8}}{_LEAF})\"(?:[^\"\\]|\\.){{1,2000}}\""
+    rf"(?P<json>\"[\w-]{{0,40}}(?:desc|descr|description|comment|ifalias)\"\s{{0,8}}:\s{{0,8}}{_LEAF})\"(?:[^\"\\]|\\.){{1,2000}}\""
     r"|(?P<text>(?<![\w\"-])description:? {1,40})(?:\"[^\"\n]{0,2000}\"|'[^'\n]{0,2000}'|[^\s\"';:][^\n\";]{0,2000})",
     re.IGNORECASE,
 )
@@ -179,8 +177,11 @@ def _texts(capture: Capture) -> Iterator[str]:
 
 
 def _parsed(text: str) -> tuple[str, _Address | None]:
-    """An address, and its spelling without a colon that may follow it in a sentence."""
-    for own in dict.fromkeys((text, text.removesuffix(":"))):
+    """An address, and its spelling without a colon that may follow it in a sentence.
+
+    Nor with the 4 that follows one which fills its column in ZebOS's `show ip bgp summary` (BGP's version).
+    """
+    for own in dict.fromkeys((text, text.removesuffix(":"), text.removesuffix("4"))):
         try:
             return own, ipaddress.ip_address(own)
         except ValueError:

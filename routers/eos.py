@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from routers import eos_oracle, eos_routes, eos_sessions
+from routers.asn import as_asn
 from routers.eos_api import Request, Said, batches, said
 from routers.jsontext import as_dict, as_text, digest, phrase
 from routers.model import (
@@ -46,10 +47,11 @@ _VERSION = "show version"
 _ARP = {IPV4: "show ip arp vrf {}", IPV6: "show ipv6 neighbors vrf {}"}
 _INTERFACES = {IPV4: "show ip interface", IPV6: "show ipv6 interface"}
 _GROUPS = "show bgp peer-group"
-_CONFIGURATION = (
-    "show running-config section router bgp | include "
-    "router bgp|vrf|maximum-paths|listen range|passive|shutdown|peer.group|multipath-relax"
-)  # by which no password leaves the switch
+_KEPT = (
+    "^router bgp|^ +vrf |^ +maximum-paths|^ +bgp listen range|^ +neighbor [^ ]+ (shutdown|peer.group)"
+    "|^ +neighbor [^ ]+ .*passive$|multipath-relax$"
+)  # no password is among these lines, whatever a peer group is called
+_CONFIGURATION = f'show running-config section router bgp | grep -E "{_KEPT}"'
 _VIPS_PER_REQUEST = 50
 _MOST_APART = 8  # requests for commands that stood behind one that failed
 _MOST_NEIGHBORS = 32  # that are looked at one by one
@@ -155,6 +157,7 @@ def _bgp_route(what: str, vrf: str) -> str:
 
 
 def _received(node: str, family: int, vrf: str) -> str:
+    node = canonical(node)
     return f"show bgp neighbors {node} ipv{family} unicast received-routes vrf {vrf}"
 
 
@@ -213,7 +216,8 @@ def _covering(query: Query, first: Said) -> dict[str, str]:
     vrf, found = _vrf(query), {}
     for vip in _unique(query.vips):
         command = _bgp_route(vip, vrf)
-        if command in first.not_run or _bgp_routes(first, command, vip, query, Multipath({})):
+        answer = _of(first, command)
+        if command in first.not_run or eos_routes.has_route(answer, vip, vrf, default_routes=query.default_routes):
             continue
         entry = _forwarded(first, vip, query)[0]
         if entry is not None and entry.protocol == "bgp":
@@ -230,10 +234,7 @@ def _of(found: Said, command: str) -> dict[str, Any]:
 def _told(query: Query, found: Said, configuration: Configuration, taken_at: float) -> eos_sessions.Told:
     vrf = _vrf(query)
     summaries = {family: _of(found, _summary(family, vrf)) for family in (IPV4, IPV6)}
-    numbers = (
-        eos_sessions.as_number(as_dict(as_dict(summary.get("vrfs")).get(vrf)).get("asn"))
-        for summary in summaries.values()
-    )
+    numbers = (as_asn(as_dict(as_dict(summary.get("vrfs")).get(vrf)).get("asn")) for summary in summaries.values())
     texts = {node: found.text(_one_neighbor(node, vrf)) for node in _unique(query.node_addresses)}
     return eos_sessions.Told(
         rows={family: eos_sessions.peers_of(summary, vrf) or {} for family, summary in summaries.items()},
@@ -323,9 +324,11 @@ def _because(route: Route, why_not: str | None) -> Route:
 
 def _dropped(query: Query, found: Said, vip: str, accepted: tuple[Route, ...]) -> list[Route]:
     vrf = _vrf(query)
+    received = {node: _received(node, family_of(vip), vrf) for node in query.node_addresses}
     routes = (
-        eos_routes.filtered_of(_of(found, _received(node, family_of(vip), vrf)), vip, vrf, node, accepted)
-        for node in _unique(query.node_addresses)
+        eos_routes.filtered_of(_of(found, command), vip, vrf, canonical(node), accepted)
+        for node, command in received.items()
+        if command in found.results
     )
     return [route for route in routes if route is not None]
 

@@ -26,8 +26,7 @@ def routes_of(
     answer: Mapping[str, Any], vip: str, vrf: str, multipath: Multipath, *, default_routes: bool
 ) -> tuple[Route, ...]:
     """The routes of the longest prefix that covers a VIP, as `show ip bgp` tells them."""
-    entries = as_dict(as_dict(as_dict(answer.get("vrfs")).get(vrf)).get("bgpRouteEntries"))
-    found = _longest(entries, vip, default_routes=default_routes)
+    found = _longest(_entries(answer, vrf), vip, default_routes=default_routes)
     if found is None:
         return ()
     prefix, entry = found
@@ -36,6 +35,15 @@ def routes_of(
     return tuple(
         _with_the_routers_word(route, path) for route, path in zip(explained(candidates, multipath), paths, strict=True)
     )
+
+
+def has_route(answer: Mapping[str, Any], vip: str, vrf: str, *, default_routes: bool) -> bool:
+    """Whether `routes_of` finds any."""
+    return _longest(_entries(answer, vrf), vip, default_routes=default_routes) is not None
+
+
+def _entries(answer: Mapping[str, Any], vrf: str) -> dict[str, Any]:
+    return as_dict(as_dict(as_dict(answer.get("vrfs")).get(vrf)).get("bgpRouteEntries"))
 
 
 def _candidate(prefix: str, path: Mapping[str, Any]) -> Candidate:
@@ -99,8 +107,7 @@ def _spaced(word: str) -> str:
 
 def filtered_of(answer: Mapping[str, Any], vip: str, vrf: str, peer: str, accepted: tuple[Route, ...]) -> Route | None:
     """The route for a VIP that a peer sent and policy dropped, from what was received from it."""
-    entries = as_dict(as_dict(as_dict(answer.get("vrfs")).get(vrf)).get("bgpRouteEntries"))
-    found = _longest(entries, vip, default_routes=False)
+    found = _longest(_entries(answer, vrf), vip, default_routes=False)
     if found is None or any(route.peer == peer for route in accepted):
         return None
     prefix, entry = found

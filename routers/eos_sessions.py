@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from routers.asn import as_asn
 from routers.jsontext import as_address, as_dict, as_int, as_list, as_prefix, as_text, phrase
 from routers.model import IPV4, IPV6, Session, SessionState
 
@@ -175,8 +176,8 @@ class Told:
         return Session(
             address=address,
             state=state or SessionState.UNKNOWN,
-            remote_as=as_number(row.get("asn", detail.get("asn"))),
-            local_as=as_number(detail.get("localAsn")) or self.local_as,
+            remote_as=as_asn(row.get("asn", detail.get("asn"))),
+            local_as=as_asn(detail.get("localAsn")) or self.local_as,
             admin_down=not up and ("admin" in idle or self.configuration.says(self.configuration.shut, address)),
             dynamic=address in self.groups.members,
             passive=self.configuration.says(self.configuration.passive, address),
@@ -206,19 +207,6 @@ class Told:
         if not offers:
             return None
         return frozenset(f for name, f in _FAMILIES.items() if as_dict(offers.get(name)).get("enabled") is True)
-
-
-def as_number(value: object) -> int | None:
-    """An AS number, told as a number or as text, also in asdot (RFC 5396): 1.10 is 65546."""
-    if not isinstance(value, str):
-        return as_int(value, high=2**32 - 1)
-    match = re.fullmatch(r"(?:([0-9]{1,5})\.)?([0-9]{1,10})", value)
-    if match is None:
-        return None
-    high, low = int(match[1] or 0), int(match[2])
-    if match[1] and (high >= 2**16 or low >= 2**16):
-        return None
-    return as_int((high << 16) + low, high=2**32 - 1)
 
 
 def _counts(rows: Mapping[int, Mapping[str, Any]], key: str) -> Mapping[int, int]:

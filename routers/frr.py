@@ -22,7 +22,7 @@ from routers.frr_sessions import (
     of_vrf,
     sessions_of,
 )
-from routers.jsontext import digest, parse, phrase
+from routers.jsontext import as_address, digest, parse, phrase
 from routers.model import Command, Query, RemedyFacts, RemedyKind, Route, Snapshot, canonical, family_of
 from routers.selection import Multipath
 
@@ -105,16 +105,17 @@ def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
     """The commands that mend a fault, as typed into vtysh."""
     family = f"ipv{facts.family}"
     neighbor = f"neighbor {facts.neighbor}"
+    peering = neighbor if as_address(facts.neighbor) else f"{neighbor} interface"  # unnumbered
     remote = facts.remote_as if facts.remote_as is not None else "<AS of the node>"
     in_family = (f"address-family {family} unicast",)
     lines: dict[RemedyKind, tuple[str, ...]] = {
         RemedyKind.NEIGHBOR_MISSING: (
-            f"{neighbor} remote-as {remote}",
+            f"{peering} remote-as {remote}",
             *in_family,
             f"{neighbor} activate",
         ),
         RemedyKind.SESSION_SHUTDOWN: (f"no {neighbor} shutdown",),
-        RemedyKind.SESSION_WRONG_AS: (f"{neighbor} remote-as {remote}",),
+        RemedyKind.SESSION_WRONG_AS: (f"{peering} remote-as {remote}",),
         RemedyKind.SESSION_PASSWORD: (f"{neighbor} password <the password set on the node>",),
         RemedyKind.ROUTE_FILTERED: (*in_family, f"no {neighbor} route-map <name of the import policy> in"),
         RemedyKind.POLICY_MISSING: (*in_family, f"{neighbor} route-map FROM-NODES in"),

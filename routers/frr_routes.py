@@ -48,7 +48,7 @@ def _candidate(prefix: str, path: dict[str, Any]) -> Candidate:
     route = Route(
         prefix=prefix,
         peer=as_address(peer.get("peerId")),
-        next_hops=tuple(address for hop in hops if (address := as_address(hop.get("ip")))),
+        next_hops=tuple(dict.fromkeys(address for hop in hops if (address := as_address(hop.get("ip"))))),
         valid=valid,
         best=best,
         used=valid and (best or path.get("multipath") is True),

@@ -107,9 +107,10 @@ def _details(detail: dict[str, Any] | None, problems: list[str]) -> dict[str, di
 
 
 def session_of(peer: str, rows: Mapping[int, dict[str, Any]], detail: dict[str, Any]) -> Session | None:
-    address = as_address(peer) or as_address(detail.get("bgpNeighborAddr"))  # the latter: unnumbered
-    if address is None:
+    interface = None if as_address(peer) else peer
+    if interface is not None and not _INTERFACE.fullmatch(interface):
         return None
+    address = as_address(peer) or as_address(detail.get("bgpNeighborAddr")) or peer
     row = next(iter(rows.values()), {})
     shown = as_text(detail.get("bgpState")) or as_text(row.get("state")) or ""
     peer_states = {as_text(one.get("peerState")) for one in rows.values()}
@@ -119,7 +120,7 @@ def session_of(peer: str, rows: Mapping[int, dict[str, Any]], detail: dict[str, 
     return Session(
         address=address,
         state=state,
-        remote_as=as_number_of_as(detail.get("remoteAs", row.get("remoteAs"))),
+        remote_as=as_number_of_as(detail.get("remoteAs", row.get("remoteAs"))) or None,  # 0: "external", none yet
         local_as=as_number_of_as(detail.get("localAs", row.get("localAs"))),
         admin_down=detail.get("adminShutDown") is True or "Admin" in peer_states,
         dynamic=row.get("dynamicPeer") is True or "peerSubnetRangeGroup" in detail,
@@ -134,6 +135,8 @@ def session_of(peer: str, rows: Mapping[int, dict[str, Any]], detail: dict[str, 
         prefixes_filtered=_counts(
             {family: as_dict(afi.get("prefixStats")).get("inboundFiltered") for family, afi in afis.items()}
         ),
+        interface=interface,
+        router_id=as_address(detail.get("remoteRouterId")) if up else None,
     )
 
 

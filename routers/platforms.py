@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from routers import bird, edgeos, eos, frr, iosxe, junos
+from routers import bird, edgeos, eos, frr, gobgp, iosxe, junos, nxos, openbgpd, unifi, vyos
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from routers.model import Answer, Command, NextHop, OracleFlow, Query, RemedyFacts, RemedyKind, Snapshot
 
@@ -65,17 +65,17 @@ class Platform(Protocol):
 
 
 PLATFORMS: Mapping[str, Platform] = MappingProxyType(
-    {"bird": bird, "eos": eos, "frr": frr, "iosxe": iosxe, "junos": junos}
-)
-
-REMEDIES: Mapping[str, Callable[[RemedyKind, RemedyFacts], str | None]] = MappingProxyType(
     {
-        "bird": bird.remedy,
-        "edgeos": edgeos.remedy,
-        "eos": eos.remedy,
-        "frr": frr.remedy,
-        "iosxe": iosxe.remedy,
-        "junos": junos.remedy,
+        "bird": bird,
+        "edgeos": edgeos,
+        "eos": eos,
+        "frr": frr,
+        "gobgp": gobgp,
+        "iosxe": iosxe,
+        "junos": junos,
+        "nxos": nxos,
+        "openbgpd": openbgpd,
+        "unifi": unifi,
+        "vyos": vyos,
     }
 )
-"""Platforms whose syntax is known, those that cannot be read yet included."""

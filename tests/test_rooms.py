@@ -27,44 +27,6 @@ MAY_IMPORT = {
 EXCEPTIONS = {("exporter.cli", "lab"): "the command line offers the rehearsal network"}
 
 _PURE_ROOMS = {
-    "routers": (
-        "anonymous",
-        "anonymous_text",
-        "bird",
-        "bird_exports",
-        "bird_protocols",
-        "bird_routes",
-        "captures",
-        "edgeos",
-        "eos",
-        "eos_api",
-        "eos_oracle",
-        "eos_routes",
-        "eos_sessions",
-        "frr",
-        "iosxe",
-        "iosxe_config",
-        "iosxe_oracle",
-        "iosxe_questions",
-        "iosxe_routes",
-        "iosxe_sessions",
-        "iosxe_text",
-        "jsontext",
-        "junos",
-        "junos_json",
-        "junos_oracle",
-        "junos_questions",
-        "junos_routes",
-        "junos_sessions",
-        "linux",
-        "linux_oracle",
-        "lookup",
-        "model",
-        "platforms",
-        "secrets_removed",
-        "selection",
-        "vtysh",
-    ),
     "probes": (
         "hop_errors",
         "facts",
@@ -108,7 +70,11 @@ _PURE_ROOMS = {
         "yamlfile",
     ),
 }
-PURE = tuple(f"{room}.{name}" for room, names in _PURE_ROOMS.items() for name in names)
+_IMPURE_ROUTERS = frozenset({"routers.exec", "routers.https", "routers.reader", "routers.ssh", "routers.transport"})
+PURE = (
+    *(f"{room}.{name}" for room, names in _PURE_ROOMS.items() for name in names),
+    *(name for name in MODULES if name.startswith("routers.") and name not in _IMPURE_ROUTERS),
+)
 # configfile reads the file that it was given and names the probers, whose files hold sockets.
 READS_PROBERS = frozenset({"exporter.configfile"})
 IMPURE = frozenset(

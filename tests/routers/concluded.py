@@ -1,4 +1,4 @@
-"""From a snapshot to the verdicts on three nodes, as the exporter draws them: each path that is forwarded to works."""
+"""The verdicts that a captured router leads to, all probes of what it forwards to being well."""
 
 from __future__ import annotations
 
@@ -8,37 +8,43 @@ from exporter.expected import Expected, Node, Target
 from exporter.status import PathStatus
 from exporter.verdicts import PathResult
 from routers.model import Snapshot
-from tests.routers.captured import TAKEN_AT, VIP
+from tests.routers.captured import TAKEN_AT, VIP, VIP6
 
-NODES = {
-    f"leviathan{number}": Node(f"leviathan{number}", (f"10.0.0.1{number}", f"2001:db8::1{number}"))
-    for number in (1, 2, 3)
-}
+_OK = PathResult(
+    at=TAKEN_AT,
+    success=True,
+    failure=None,
+    detail="",
+    duration_seconds=0.004,
+    method="oracle",
+    confidence=1.0,
+    connected=True,
+    source_ports=(20001,),
+)
 
 
-def paths_of(taken: Snapshot, vip: str = VIP) -> dict[str, PathStatus]:
-    """Node -> what is concluded of its path to a VIP; of the address for a next hop that is no node."""
-    target = Target("web", vip, 443, (vip,), tuple(NODES))
-    expected = Expected(NODES, {"web": target})
+def paths_of(taken: Snapshot, *, crossed: bool = True, over_ipv6: bool = False) -> dict[tuple[str, str], PathStatus]:
+    """By VIP and node. Each node is known by the address of its session and, for IPv6, that of its next hop."""
+    nodes = {
+        f"leviathan{number}": Node(
+            f"leviathan{number}",
+            tuple(f"{lan}1{number}" for lan in (("2001:db8::", "10.0.0.") if over_ipv6 else ("10.0.0.", "2001:db8::"))),
+        )
+        for number in (1, 2, 3)
+    }
+    target = Target(name="web", address=VIP, port=80, vips=(VIP, VIP6), nodes=tuple(nodes))
+    expected = Expected(nodes=nodes, targets={"web": target})
     view = RouterView.of(taken, expected)
-    works = PathResult(
-        at=TAKEN_AT,
-        success=True,
-        failure=None,
-        detail="",
-        duration_seconds=0.004,
-        method="oracle",
-        confidence=1.0,
-        connected=True,
-    )
-    hops = of_vip(view, expected, target, vip).hops or ()
-    exercise = Exercise({hop.via: works for hop in hops}, {}, "oracle")
-    standpoint = Standpoint("edge", view, None, True, {vip: exercise})
-    around = Surroundings(dict.fromkeys(NODES, True), {}, {})
-    concluded = conclude(expected, target, [standpoint], around, TAKEN_AT)
-    return {path.node or path.next_hop or "": path for path in concluded.paths}
+    exercises = {
+        vip: Exercise(dict.fromkeys(of_vip(view, expected, target, vip).vias or () if crossed else (), _OK))
+        for vip in target.vips
+    }
+    standpoint = Standpoint("edge", view, None, crossed, exercises)
+    around = Surroundings(dict.fromkeys(nodes, True), {})
+    status = conclude(expected, target, [standpoint], around, TAKEN_AT)
+    return {(path.vip, path.node or path.next_hop or ""): path for path in status.paths}
 
 
-def verdicts_of(taken: Snapshot, vip: str = VIP) -> dict[str, str]:
-    """Node -> verdict, as `paths_of`."""
-    return {name: str(path.verdict) for name, path in paths_of(taken, vip).items()}
+def verdicts_of(taken: Snapshot, *, crossed: bool = True, over_ipv6: bool = False) -> dict[tuple[str, str], str]:
+    """The verdict of each path."""
+    return {key: str(path.verdict) for key, path in paths_of(taken, crossed=crossed, over_ipv6=over_ipv6).items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from types import MappingProxyType
@@ -17,6 +18,7 @@ from routers.anonymous_text import Anonymiser, anonymised, anonymiser
 from routers.captures import Capture, Manifest
 from routers.model import IPV4, IPV6, Answer, Query
 from routers.platforms import PLATFORMS
+from routers.secrets_removed import without_secrets
 from tests.routers.captured import QUERY, TAKEN_AT, VIP, capture, scenarios
 
 KEY = bytes(range(32))
@@ -77,7 +79,7 @@ def test_ipv6_addresses_are_as_long_as_before(key: bytes, number: int) -> None:
 
 
 def told(text: str, names: tuple[str, ...] = ()) -> tuple[str, Anonymiser]:
-    manifest = Manifest("frr", "edge", "", TAKEN_AT, QUERY, {name: ("10.0.0.11",) for name in names})
+    manifest = Manifest("frr", "edge", "", TAKEN_AT, QUERY, dict.fromkeys(names, ("10.0.0.11",)))
     whole = Capture(manifest, {"a": Answer(text)})
     return anonymised(whole, KEY).answers["a"].stdout, anonymiser(whole, KEY)
 
@@ -147,11 +149,17 @@ def test_columns_stay_where_there_is_room() -> None:
 
 
 def test_names() -> None:
-    text = (
-        'edge-gw# show version\nFRRouting 8.4.4 (edge-gw) on Linux\n{"hostname":"leviathan3","description":"rack 7",'
-        '"desc": "to \\"bob\\""}\nleviathan3   BGP   up\n  Description:    uplink of Bob\nneighbor x description uplink of Bob\n'
-        'Hostname is core\ncore routes\n"description" : [{"data" : "Bob"}]\nn9.leviathan3.example.org'
-    )
+    text = r"""edge-gw# show version
+FRRouting 8.4.4 (edge-gw) on Linux
+{"hostname":"leviathan3","advHostName":"edge-gw2","ifalias":"Bob","description":"rack 7","desc": "to \"bob\""}
+leviathan3   BGP   up
+  Description:    uplink of Bob
+neighbor x description uplink of Bob
+Hostname is core
+core routes
+"description" : [{"data" : "Bob"}]
+n9.leviathan3.example.org
+"""
     found, replacer = told(text, ("leviathan3",))
     for name in ("edge-gw", "leviathan3", "rack", "Bob", "bob", "Hostname is core"):
         assert name not in found
@@ -181,7 +189,7 @@ def mapped(value: Any, replacer: Anonymiser) -> Any:
         kept = {"router", "platform"}
         return replace(
             value,
-            **{one.name: mapped(getattr(value, one.name), replacer) for one in fields(value) if one.name not in kept},  # type: ignore[type-var]
+            **{one.name: mapped(getattr(value, one.name), replacer) for one in fields(value) if one.name not in kept},
         )
     if isinstance(value, Enum):
         return value
@@ -206,6 +214,42 @@ def test_no_address_of_the_query_is_left(platform: str, scenario: str) -> None:
     left = words & {*query.vips, *query.node_addresses}
     assert not left - {*other.manifest.query.vips, *other.manifest.query.node_addresses}
     assert other.manifest.anonymised
+
+
+@pytest.mark.parametrize(("platform", "scenario"), [("frr", "unnumbered"), ("bird", "vrf")])
+def test_no_name_is_left(platform: str, scenario: str) -> None:
+    original = capture(platform, scenario)
+    before = [answer.stdout for answer in original.answers.values()]
+    after = [answer.stdout for answer in anonymised(original, KEY).answers.values()]
+    for name in ('"edge"', "is edge", "(edge)", "\nedge#", "leviathan"):
+        assert not any(name in text for text in after)
+    assert any("edge" in text for text in before)
+
+
+ODD = st.text(st.sampled_from('0123456789abcdef:./-"\\ %\n[{}]') | st.characters(codec="utf-8"), max_size=200)
+
+
+@given(ODD, KEYS)
+def test_any_text_stays_a_text(text: str, key: bytes) -> None:
+    whole = Capture(Manifest("frr", "edge", "", TAKEN_AT, QUERY), {"a": Answer(text)})
+    found = anonymised(whole, key).answers["a"].stdout
+    assert found.count("\n") <= text.count("\n")
+    assert without_secrets(without_secrets(text)) == without_secrets(text)
+
+
+@pytest.mark.parametrize(
+    "filler",
+    [
+        *("a", " ", "1.", "fe80:", "%3A", "aa:", "aaaa.", "- ", "a-b.", "host# show ", '\\"', '"hostname":'),
+        *('"description":"', "description ", "password ", 'key 7 "', "-----BEGIN A-----", "$1$", "secret='"),
+    ],
+)
+def test_long_lines_take_linear_time(filler: str) -> None:
+    text = filler * (400_000 // len(filler))
+    started = time.process_time()
+    told(text, ("leviathan3",))
+    without_secrets(text)
+    assert time.process_time() - started < 10
 
 
 def test_another_key_gives_other_addresses() -> None:

@@ -8,7 +8,18 @@ from dataclasses import replace
 import pytest
 
 from routers import eos
-from routers.model import Answer, FibEntry, NextHop, Query, RemedyKind, Route, Session, SessionState, Snapshot
+from routers.model import (
+    Answer,
+    FibEntry,
+    NextHop,
+    Query,
+    RemedyFacts,
+    RemedyKind,
+    Route,
+    Session,
+    SessionState,
+    Snapshot,
+)
 from tests.routers.captured import (
     NODE3,
     QUERY,
@@ -115,7 +126,7 @@ def test_healthy() -> None:
     ],
 )
 def test_faults_up_to_the_verdict(scenario: str, verdict: str, why: str) -> None:
-    path = paths_of(snapshot("eos", scenario))["leviathan3"]
+    path = paths_of(snapshot("eos", scenario))[VIP, "leviathan3"]
     assert path.verdict == verdict
     assert why in path.reason
 
@@ -125,8 +136,8 @@ def test_faults_up_to_the_verdict(scenario: str, verdict: str, why: str) -> None
 )
 def test_what_is_no_fault(scenario: str) -> None:
     taken = snapshot("eos", scenario, query_of(scenario))
-    for vip in (VIP, VIP6):
-        assert verdicts_of(taken, vip) == dict.fromkeys(("leviathan1", "leviathan2", "leviathan3"), "ok")
+    nodes = ("leviathan1", "leviathan2", "leviathan3")
+    assert verdicts_of(taken) == {(vip, node): "ok" for vip in (VIP, VIP6) for node in nodes}
 
 
 @pytest.mark.parametrize(
@@ -140,7 +151,7 @@ def test_what_is_no_fault(scenario: str) -> None:
     ],
 )
 def test_what_mends_a_fault(scenario: str, remedy: str) -> None:
-    cure = paths_of(snapshot("eos", scenario))["leviathan3"].cure
+    cure = paths_of(snapshot("eos", scenario))[VIP, "leviathan3"].cure
     assert cure is not None
     assert cure.remedy == f"configure\nrouter bgp 64512\n{remedy}\nend\nwrite memory"
 
@@ -282,3 +293,27 @@ def test_listen_ranges_and_those_who_came_from_them() -> None:
 def test_passive_neighbors_by_themselves_or_their_peer_group() -> None:
     taken = snapshot("eos", "passive")
     assert {one.address for one in taken.sessions or () if one.passive} == {"10.0.0.12", NODE3}
+
+
+IPV6_FACTS = RemedyFacts(local_as=64512, neighbor="2001:db8::13", remote_as=64513, family=6, paths=3, internal=False)
+UNKNOWN = RemedyFacts(local_as=None, neighbor=NODE3)
+
+
+@pytest.mark.parametrize("kind", list(RemedyKind))
+@pytest.mark.parametrize("facts", [IPV6_FACTS, UNKNOWN])
+def test_every_fault_has_a_remedy_from_configuration_mode_to_saving(kind: RemedyKind, facts: RemedyFacts) -> None:
+    lines = (eos.remedy(kind, facts) or "").splitlines()
+    assert lines[0] == "configure"
+    assert lines[-2:] == ["end", "write memory"]
+    assert f"router bgp {facts.local_as or '<AS of the router>'}" in lines
+
+
+def test_remedies_over_ipv6() -> None:
+    lines = (eos.remedy(RemedyKind.NEIGHBOR_MISSING, IPV6_FACTS) or "").splitlines()
+    assert lines[2:5] == [
+        "neighbor 2001:db8::13 remote-as 64513",
+        "address-family ipv6",
+        "neighbor 2001:db8::13 activate",
+    ]
+    policy = (eos.remedy(RemedyKind.POLICY_MISSING, IPV6_FACTS) or "").splitlines()
+    assert policy.index("route-map FROM-NODES permit 10") < policy.index("router bgp 64512")
