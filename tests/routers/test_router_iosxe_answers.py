@@ -336,6 +336,27 @@ def test_long_answers_take_linear_time(filler: str) -> None:
     assert time.process_time() - started < 6
 
 
+def test_a_capture_that_is_indented_says_the_same() -> None:
+    shifted = {
+        name: "".join(f"        {line}" for line in one.stdout.splitlines(keepends=True)) for name, one in WHOLE.items()
+    }
+    assert changed(shifted) == snapshot("iosxe", "healthy")
+
+
+def test_paths_imported_from_another_vrf() -> None:
+    text = (
+        f"BGP routing table entry for 64512:1:{VIP}/32, version 7\nPaths: (2 available, best #1, table blue)\n"
+        "  Refresh Epoch 2\n  64513\n    10.0.0.11 (via vrf blue) from 10.0.0.11 (10.0.0.11)\n"
+        "      Origin IGP, localpref 100, valid, external, best\n"
+        f"  Refresh Epoch 3\n  64513, imported path from 64512:2:{VIP}/32 (global)\n"
+        "    10.0.0.13 (metric 11) (via default) from 10.0.0.13 (10.0.0.13)\n"
+        "      Origin IGP, metric 0, localpref 90, valid, internal\n"
+    )
+    first, second = changed({ROUTE: text}).routes[VIP]
+    assert (first.peer, first.used, second.peer, second.used) == ("10.0.0.11", True, NODE3, False)
+    assert second.unused_reason == "lower local preference (90 against 100)"
+
+
 def test_the_terminal_capture_is_read_as_the_healthy_router() -> None:
     plain, terminal = snapshot("iosxe", "healthy"), snapshot("iosxe", "terminal")
     assert terminal == plain
