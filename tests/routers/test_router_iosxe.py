@@ -8,6 +8,7 @@ import pytest
 
 from routers import iosxe
 from routers.model import Answer, FibEntry, LinkNeighbor, NextHop, Query, Route, Session, SessionState, Snapshot
+from tests.routers.by_vip import paths_of, verdicts_of
 from tests.routers.captured import (
     NODE3,
     QUERY,
@@ -21,7 +22,6 @@ from tests.routers.captured import (
     session_of,
     snapshot,
 )
-from tests.routers.concluded import paths_of, verdicts_of
 
 NODES12 = {"10.0.0.11", "10.0.0.12"}
 NODES = NODES12 | {NODE3}

@@ -9,8 +9,8 @@ import pytest
 
 from routers import iosxe, iosxe_oracle, iosxe_text
 from routers.model import Answer, NextHop, OracleFlow, Query, RemedyFacts, RemedyKind, Snapshot
+from tests.routers.by_vip import verdicts_of
 from tests.routers.captured import NODE3, QUERY, TAKEN_AT, VIP, VIP6, answers, fib_of, session_of, snapshot
-from tests.routers.concluded import verdicts_of
 
 WHOLE = answers("iosxe", "healthy")
 SUMMARY, NEIGHBORS = "show bgp all summary", "show bgp all neighbors"

@@ -19,6 +19,7 @@ from routers.model import (
     SessionState,
     Snapshot,
 )
+from tests.routers.by_vip import paths_of, verdicts_of
 from tests.routers.captured import (
     NODE3,
     QUERY,
@@ -32,7 +33,6 @@ from tests.routers.captured import (
     session_of,
     snapshot,
 )
-from tests.routers.concluded import paths_of, verdicts_of
 
 PIPE = " | display json | no-more"
 NODES12 = {"10.0.0.11", "10.0.0.12"}

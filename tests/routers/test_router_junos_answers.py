@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from routers import junos, junos_oracle
 from routers.model import Answer, NextHop, OracleFlow, Query, RemedyFacts, RemedyKind, Snapshot
+from tests.routers.by_vip import verdicts_of
 from tests.routers.captured import NODE3, QUERY, TAKEN_AT, VIP, VIP6, answers, fib_of, session_of, snapshot
-from tests.routers.concluded import verdicts_of
 
 PIPE = " | display json | no-more"
 WHOLE = answers("junos", "healthy")
