@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config import Probing
+from exporter.config import PLATFORMS_LATER, Probing
 from exporter.configfile import ConfigError, load, loads
 from exporter.shown import shown
 from exporter.yamlfile import MAX_BYTES
@@ -198,7 +198,7 @@ def test_bad_files(text: str, expected: list[str]) -> None:
     ]
 
 
-@pytest.mark.parametrize("platform", ["junos"])
+@pytest.mark.parametrize("platform", sorted(PLATFORMS_LATER))
 def test_platforms_that_are_not_built_yet(platform: str) -> None:
     (error,) = errors(router(f"platform: {platform}, exec: {{}}"))
     assert f"{platform} is known, but not supported yet" in error
