@@ -30,7 +30,6 @@ PLATFORMS_LATER = frozenset(
         "vyos",
         "unifi",
         "opnsense",
-        "routeros",
         "gobgp",
         "openbgpd",
         "eos",

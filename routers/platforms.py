@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from routers import bird, edgeos, frr
+from routers import bird, edgeos, frr, routeros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,9 +64,9 @@ class Platform(Protocol):
         ...
 
 
-PLATFORMS: Mapping[str, Platform] = MappingProxyType({"frr": frr, "bird": bird})
+PLATFORMS: Mapping[str, Platform] = MappingProxyType({"bird": bird, "frr": frr, "routeros": routeros})
 
 REMEDIES: Mapping[str, Callable[[RemedyKind, RemedyFacts], str | None]] = MappingProxyType(
-    {"frr": frr.remedy, "bird": bird.remedy, "edgeos": edgeos.remedy}
+    {"bird": bird.remedy, "edgeos": edgeos.remedy, "frr": frr.remedy, "routeros": routeros.remedy}
 )
 """Platforms whose syntax is known, those that cannot be read yet included."""

@@ -28,6 +28,7 @@ EXCEPTIONS = {("exporter.cli", "lab"): "the command line offers the rehearsal ne
 
 _PURE_ROOMS = {
     "routers": (
+        "asn",
         "bird",
         "bird_exports",
         "bird_protocols",
@@ -40,6 +41,10 @@ _PURE_ROOMS = {
         "lookup",
         "model",
         "platforms",
+        "routeros",
+        "routeros_api",
+        "routeros_routes",
+        "routeros_sessions",
         "selection",
         "vtysh",
     ),
