@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -12,7 +14,7 @@ from rich.text import Text
 from exporter.durations import format_duration
 from exporter.status import NodeStatus, PathStatus, RouterStatus, Status, TargetStatus
 from exporter.verdicts import Summary, Verdict
-from routers.model import Snapshot
+from routers.model import NextHop, OracleFlow, Snapshot
 
 _STYLE = {"ok": "green", "unverified": "yellow", "degraded": "yellow", "router_unknown": "yellow"}
 _WIDTH_IN_PIPE = 160
@@ -22,6 +24,12 @@ def console(*, stderr: bool = False) -> Console:
     """A console that does not fold tables to 80 columns when its output goes into a pipe."""
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, width=None if stream.isatty() else _WIDTH_IN_PIPE, highlight=False)
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """A document on standard output."""
+    json.dump(document, sys.stdout, indent=2)
+    sys.stdout.write("\n")
 
 
 def show_status(out: Console, status: Status) -> None:
@@ -67,28 +75,47 @@ def show_routers(out: Console, routers: Iterable[RouterStatus], snapshots: dict[
             _show_snapshot(out, router, snapshot)
 
 
+def show_flows(out: Console, flows: Mapping[OracleFlow, NextHop | None]) -> None:
+    """The next hop that a router says each flow takes."""
+    table = _table("flow", "next hop")
+    for flow, hop in flows.items():
+        ends = [f"[{address}]:{port}" if ":" in address else f"{address}:{port}" for address, port in _ends(flow)]
+        told = "not told" if hop is None else f"{hop.address or 'on link'} dev {hop.interface or '?'}"
+        _add(table, f"{flow.protocol} {ends[0]} to {ends[1]}", told)
+    out.print(table)
+
+
+def _ends(flow: OracleFlow) -> tuple[tuple[str, int], tuple[str, int]]:
+    return (flow.source, flow.source_port), (flow.destination, flow.destination_port)
+
+
 def _show_snapshot(out: Console, router: RouterStatus, snapshot: Snapshot) -> None:
     sessions = _table("neighbor", "node", "state", "remote AS", "prefixes", "last error")
     for session, node in router.sessions:
         prefixes = ", ".join(f"IPv{family}: {count}" for family, count in sorted(session.prefixes_received.items()))
         state = f"{session.state}{' (shut down)' if session.admin_down else ''}"
         remote = "" if session.remote_as is None else str(session.remote_as)
-        sessions.add_row(session.address, node or "", state, remote, prefixes, session.last_error or "")
+        _add(sessions, session.address, node or "", state, remote, prefixes, session.last_error or "")
     routes = _table("VIP", "peer", "next hops", "used", "why not")
     for vip, heard in snapshot.routes.items():
         for route in heard:
             used = "filtered" if route.filtered else {True: "yes", False: "no", None: "not told"}[route.used]
             stale = " (stale)" if route.stale else ""
             why = route.unused_reason or ""
-            routes.add_row(vip, route.peer or "this router", ", ".join(route.next_hops), used + stale, why)
+            _add(routes, vip, route.peer or "this router", ", ".join(route.next_hops), used + stale, why)
     fib = _table("VIP", "prefix", "next hops")
     for vip, entry in snapshot.fib.items():
         hops = [f"{hop.address or 'on link'} dev {hop.interface or '?'}" for hop in entry.next_hops] if entry else []
-        fib.add_row(vip, entry.prefix if entry else "no route but a default one", "\n".join(hops))
+        _add(fib, vip, entry.prefix if entry else "no route but a default one", "\n".join(hops))
     policies = ", ".join(f"IPv{family}: {policy}" for family, policy in sorted(snapshot.hash_policy.items()))
     out.print(sessions, routes, fib)
     if policies:
         out.print(f"multipath hash: {policies}")
+
+
+def _add(table: Table, *cells: str) -> None:
+    """A row of what a router said, which moves no cursor and changes no colour."""
+    table.add_row(*(Text("".join(one if one.isprintable() or one == "\n" else "?" for one in cell)) for cell in cells))
 
 
 def _nodes(nodes: Iterable[NodeStatus], now: float) -> Table:

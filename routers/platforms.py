@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from routers import bird, edgeos, frr, routeros
+from routers import bird, edgeos, frr, routeros, unifi, vyos
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,9 +64,25 @@ class Platform(Protocol):
         ...
 
 
-PLATFORMS: Mapping[str, Platform] = MappingProxyType({"bird": bird, "frr": frr, "routeros": routeros})
+PLATFORMS: Mapping[str, Platform] = MappingProxyType(
+    {
+        "bird": bird,
+        "edgeos": edgeos,
+        "frr": frr,
+        "routeros": routeros,
+        "unifi": unifi,
+        "vyos": vyos,
+    }
+)
 
 REMEDIES: Mapping[str, Callable[[RemedyKind, RemedyFacts], str | None]] = MappingProxyType(
-    {"bird": bird.remedy, "edgeos": edgeos.remedy, "frr": frr.remedy, "routeros": routeros.remedy}
+    {
+        "bird": bird.remedy,
+        "edgeos": edgeos.remedy,
+        "frr": frr.remedy,
+        "routeros": routeros.remedy,
+        "unifi": unifi.remedy,
+        "vyos": vyos.remedy,
+    }
 )
 """Platforms whose syntax is known, those that cannot be read yet included."""
