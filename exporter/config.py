@@ -26,7 +26,6 @@ _HOST = re.compile(r"(?=.{1,253}\.?$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9
 # Known to the contract, built by later issues: naming one is an error that says so, never ignored.
 PLATFORMS_LATER = frozenset(
     {
-        "opnsense",
         "gobgp",
         "openbgpd",
         "eos",

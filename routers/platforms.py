@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from routers import bird, edgeos, frr, routeros, unifi, vyos
+from routers import bird, edgeos, frr, opnsense, routeros, unifi, vyos
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -69,6 +69,7 @@ PLATFORMS: Mapping[str, Platform] = MappingProxyType(
         "bird": bird,
         "edgeos": edgeos,
         "frr": frr,
+        "opnsense": opnsense,
         "routeros": routeros,
         "unifi": unifi,
         "vyos": vyos,
@@ -80,6 +81,7 @@ REMEDIES: Mapping[str, Callable[[RemedyKind, RemedyFacts], str | None]] = Mappin
         "bird": bird.remedy,
         "edgeos": edgeos.remedy,
         "frr": frr.remedy,
+        "opnsense": opnsense.remedy,
         "routeros": routeros.remedy,
         "unifi": unifi.remedy,
         "vyos": vyos.remedy,

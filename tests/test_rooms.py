@@ -47,6 +47,7 @@ _PURE_ROOMS = {
         "linux_oracle",
         "lookup",
         "model",
+        "opnsense",
         "platforms",
         "routeros",
         "routeros_api",
