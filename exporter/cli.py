@@ -21,6 +21,7 @@ from exporter.outside import Machine
 from exporter.serve import serve
 from exporter.status import Status, to_json
 from routers.captures import CaptureError
+from routers.platforms import PLATFORMS
 
 _T = TypeVar("_T")
 
@@ -82,6 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
     explain = commands.add_parser("explain", help="the evidence behind a node's verdict, step by step")
     explain.add_argument("node", metavar="NODE")
+    explain.add_argument(
+        "--syntax",
+        metavar="PLATFORM",
+        choices=sorted(PLATFORMS),
+        help=f"show what to type on another platform as well: {', '.join(sorted(PLATFORMS))}",
+    )
     _add_common(explain)
     explain.set_defaults(run=_explain)
     path_map = commands.add_parser("paths", help="a target's path map: which flows take which next hop")
@@ -195,12 +202,12 @@ def _explain(options: argparse.Namespace) -> int:
     if options.node not in known:
         print(f"no node {options.node!r}; there are {', '.join(known)}", file=sys.stderr)  # noqa: T201
         return 2
-    return asyncio.run(_look(config, options, lambda monitor: _explained(monitor, options.node)))
+    return asyncio.run(_look(config, options, lambda monitor: _explained(monitor, options.node, options.syntax)))
 
 
-async def _explained(monitor: Monitor, node: str) -> int:
+async def _explained(monitor: Monitor, node: str, syntax: str | None) -> int:
     status = await _status(monitor)
-    show_explanation(terminal.console(), status, monitor.views, node)
+    show_explanation(terminal.console(), status, monitor.views, node, syntax)
     own = next(one for one in status.nodes if one.name == node)
     return 0 if own.verdict == "ok" else 1
 

@@ -9,7 +9,7 @@ from exporter.evidence import Evidence, RouterView
 from exporter.verdicts import PathFacts, PathResult, Sweep, Verdict
 from probes.model import Failure
 from routers.model import RemedyFacts, RemedyKind, SessionState, Snapshot, family_of
-from routers.platforms import REMEDIES
+from routers.platforms import PLATFORMS
 
 _MOST_NAMED = 4  # neighbors or next hops named in one sentence
 
@@ -36,7 +36,7 @@ class Cure:
     def on(self, platform: str) -> str | None:
         """The commands in a platform's own syntax, one a line."""
         facts = self.facts if platform == self.platform else replace(self.facts, version=None)
-        return REMEDIES[platform](self.kind, facts)
+        return PLATFORMS[platform].remedy(self.kind, facts)
 
     @property
     def remedy(self) -> str | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from routers import bird, edgeos, frr, opnsense, routeros, unifi, vyos
+from routers import bird, edgeos, eos, frr, gobgp, iosxe, junos, nxos, openbgpd, opnsense, routeros, unifi, vyos
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from routers.model import Answer, Command, NextHop, OracleFlow, Query, RemedyFacts, RemedyKind, Snapshot
 
@@ -68,23 +68,16 @@ PLATFORMS: Mapping[str, Platform] = MappingProxyType(
     {
         "bird": bird,
         "edgeos": edgeos,
+        "eos": eos,
         "frr": frr,
+        "gobgp": gobgp,
+        "iosxe": iosxe,
+        "junos": junos,
+        "nxos": nxos,
+        "openbgpd": openbgpd,
         "opnsense": opnsense,
         "routeros": routeros,
         "unifi": unifi,
         "vyos": vyos,
     }
 )
-
-REMEDIES: Mapping[str, Callable[[RemedyKind, RemedyFacts], str | None]] = MappingProxyType(
-    {
-        "bird": bird.remedy,
-        "edgeos": edgeos.remedy,
-        "frr": frr.remedy,
-        "opnsense": opnsense.remedy,
-        "routeros": routeros.remedy,
-        "unifi": unifi.remedy,
-        "vyos": vyos.remedy,
-    }
-)
-"""Platforms whose syntax is known, those that cannot be read yet included."""

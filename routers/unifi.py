@@ -59,10 +59,10 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
     """
     taken = frr.read(router, query, answers, taken_at)
     bodies = vtysh.bodies(answers, [])
-    without = f"# {_OPTION} is not set" in answers.get(_KERNEL, Answer()).stdout
+    built_with = _built_with(answers.get(_KERNEL, Answer()).stdout)
     rejected = {vip for vip in taken.routes if _is_rejected(bodies.get(_question(vip, _vrf(query)), ""), vip)}
     routes = {
-        vip: _rejected(found, family_of(vip), without=without) if vip in rejected else found
+        vip: _rejected(found, family_of(vip), built_with) if vip in rejected else found
         for vip, found in taken.routes.items()
     }
     return replace(taken, platform=PLATFORM, routes=MappingProxyType(routes))
@@ -99,12 +99,19 @@ def _is_rejected(text: str, vip: str) -> bool:
     )
 
 
-def _rejected(routes: tuple[Route, ...], family: int, *, without: bool) -> tuple[Route, ...]:
+def _built_with(config: str) -> bool | None:
+    """Whether the kernel was built with multipath; None where it does not tell."""
+    if f"{_OPTION}=y" in config:
+        return True
+    return False if f"# {_OPTION} is not set" in config else None
+
+
+def _rejected(routes: tuple[Route, ...], family: int, built_with: bool | None) -> tuple[Route, ...]:
     """The routes with the reason; the kernel's option is about IPv4 (net/ipv4/Kconfig)."""
     several = family == IPV4 and sum(1 for route in routes if route.used) > 1
     why = "the kernel refused it (zebra marks it as rejected)"
-    if several and without:
+    if several and built_with is False:
         why = f"the kernel refused it: it is built without {_OPTION}, so it takes no route with several next hops"
-    elif several:
+    elif several and built_with is None:
         why = f"the kernel refused it, as kernels without {_OPTION} refuse every route with several next hops"
     return tuple(replace(route, unused_reason=why) if route.used else route for route in routes)

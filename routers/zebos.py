@@ -1,8 +1,8 @@
 """The text of ZebOS command lines (EdgeOS; FortiOS and OcNOS print the same): its lines, headings, uptimes. Pure.
 
-The shapes are those of answers that owners of such routers published: EdgeRouters running EdgeOS 1.9 to 2.0
-(metallb/metallb issue 720 and the notes and exporters of their owners), FortiOS 6 and 7, OcNOS. Releases of
-EdgeOS before ZebOS, and the UniFi Security Gateway, print Quagga's, which differ little and are read as well.
+The shapes are those of answers that owners of such routers published: EdgeRouters of several models (metallb/metallb
+issue 720; chitoku-k/edgerouter-exporter; notes of others), FortiOS, OcNOS. Releases of EdgeOS before ZebOS, and the
+UniFi Security Gateway (metallb/metallb issue 926), print Quagga's, which differ little and are read as well.
 """
 
 from __future__ import annotations

@@ -27,42 +27,6 @@ MAY_IMPORT = {
 EXCEPTIONS = {("exporter.cli", "lab"): "the command line offers the rehearsal network"}
 
 _PURE_ROOMS = {
-    "routers": (
-        "anonymous",
-        "anonymous_text",
-        "asn",
-        "bird",
-        "bird_exports",
-        "bird_protocols",
-        "bird_routes",
-        "captures",
-        "edgeos",
-        "edgeos_kernel",
-        "edgeos_oracle",
-        "edgeos_routes",
-        "edgeos_sessions",
-        "frr",
-        "jsontext",
-        "linux",
-        "linux_oracle",
-        "lookup",
-        "model",
-        "opnsense",
-        "platforms",
-        "routeros",
-        "routeros_api",
-        "routeros_routes",
-        "routeros_sessions",
-        "secrets_removed",
-        "selection",
-        "unifi",
-        "vtysh",
-        "vyos",
-        "zebos",
-        "zebos_longest",
-        "zebos_routes",
-        "zebos_sessions",
-    ),
     "probes": (
         "hop_errors",
         "facts",
@@ -106,7 +70,11 @@ _PURE_ROOMS = {
         "yamlfile",
     ),
 }
-PURE = tuple(f"{room}.{name}" for room, names in _PURE_ROOMS.items() for name in names)
+_IMPURE_ROUTERS = frozenset({"routers.exec", "routers.https", "routers.reader", "routers.ssh", "routers.transport"})
+PURE = (
+    *(f"{room}.{name}" for room, names in _PURE_ROOMS.items() for name in names),
+    *(name for name in MODULES if name.startswith("routers.") and name not in _IMPURE_ROUTERS),
+)
 # configfile reads the file that it was given and names the probers, whose files hold sockets.
 READS_PROBERS = frozenset({"exporter.configfile"})
 IMPURE = frozenset(

@@ -23,7 +23,7 @@ from tests.routers.captured import (
     session_of,
     snapshot,
 )
-from tests.routers.judged import judged, verdicts
+from tests.routers.concluded import judged, verdicts
 
 BLUE = replace(QUERY, vrf="blue")
 WITH_DEFAULT = replace(QUERY, default_routes=True)

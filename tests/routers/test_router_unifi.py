@@ -1,7 +1,7 @@
-"""UniFi: FRR's own captures of the lab; what zebra says where the kernel refuses a route is made from a real answer.
+"""UniFi: FRR's own captures of the lab, and one of a zebra whose kernel refuses its routes.
 
-The answers of `show ip route VIP json` have the fields of FRR 8.4's, of which a refused route lacks `installed` and
-`fib` and has `failed` (zebra/zebra_vty.c).
+For `refused` FRR 8.4 ran in a user namespace that may not change routes; the others have its answer in them, and what
+kernels of UniFi say of themselves.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import pytest
 from routers import unifi
 from routers.model import Answer, Query, RemedyFacts, RemedyKind, Snapshot
 from tests.routers.captured import QUERY, TAKEN_AT, VIP, VIP6, answers, capture, scenarios, snapshot
-from tests.routers.judged import judged, verdicts
+from tests.routers.concluded import judged, verdicts
 
 OPTION = "CONFIG_IP_ROUTE_MULTIPATH"
 KERNEL = "kernel multipath support"
@@ -31,6 +31,19 @@ def reason(taken: Snapshot, vip: str = VIP) -> str:
     path = judged(taken, vip)["leviathan3"]
     assert path.verdict.value == "route_not_installed"
     return path.reason
+
+
+def test_a_real_refusal_is_told_and_no_option_blamed_that_the_kernel_has() -> None:
+    taken = snapshot("unifi", "refused")
+    assert taken.problems == ()
+    assert verdicts(taken) == {
+        "leviathan1": "route_not_installed",
+        "leviathan2": "route_not_installed",
+        "leviathan3": "neighbor_missing",
+    }
+    told = judged(taken)["leviathan1"].reason
+    assert "zebra marks it as rejected" in told
+    assert OPTION not in told
 
 
 def test_a_kernel_without_multipath_is_named() -> None:
