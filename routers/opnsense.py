@@ -8,7 +8,6 @@ are those of FRR's `show ... json`, the routes with one row for each next hop. A
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 from dataclasses import replace
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from routers.frr_routes import routes_of
 from routers.frr_sessions import DEFAULT_VRF, instance, sessions_of
-from routers.jsontext import as_address, as_dict, as_int, as_list, as_prefix, as_text, digest, parse, phrase
+from routers.jsontext import as_address, as_dict, as_int, as_list, as_text, digest, parse, phrase
 from routers.model import (
     IPV4,
     IPV6,
@@ -35,6 +34,7 @@ from routers.model import (
     canonical,
     family_of,
 )
+from routers.prefixtable import PrefixTable
 from routers.selection import Multipath
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ HAS_SHELL = False
 ORACLE: Oracle | None = None
 
 Row = dict[str, Any]
-Table = dict["Prefix", list[Row]]
+Table = PrefixTable[Row]
 
 _SUMMARY = "opnsense bgpsummary"
 _NEIGHBORS = "opnsense bgpneighbors"
@@ -57,6 +57,11 @@ _BGP = {IPV4: "opnsense searchBgproute4", IPV6: "opnsense searchBgproute6"}
 _ZEBRA = {IPV4: "opnsense searchGeneralroute4", IPV6: "opnsense searchGeneralroute6"}
 _ARP, _NDP = "opnsense getArp", "opnsense getNdp"
 _INTERFACES = "opnsense interfacesInfo"
+_RENAMED = {  # Diagnostics/ACL/ACL.xml in opnsense/core
+    _ARP: "/api/diagnostics/interface/get_arp",
+    _NDP: "/api/diagnostics/interface/get_ndp",
+    _INTERFACES: "/api/interfaces/overview/interfaces_info",
+}
 _ALL_ROWS = json.dumps({"current": 1, "rowCount": -1, "searchPhrase": ""})
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 _DROPPING = {"blackhole": "blackhole", "reject": "unreachable", "unreachable": "unreachable"}
@@ -80,9 +85,15 @@ def ask(query: Query) -> tuple[Command, ...]:
 
 
 def follow_up(query: Query, answers: Mapping[str, Answer]) -> tuple[Command, ...]:
-    """Nothing more: the first answers have whole tables."""
-    del query, answers
-    return ()
+    """What was refused, under the name that its rights are spelled with in newer releases (`get_arp`)."""
+    asked = [command for command in ask(query) if command.name in _RENAMED]
+    if all(_is_refused(command.name, answers) for command in ask(query)):
+        return ()
+    return tuple(
+        Command(_again(command.name), ("GET", _RENAMED[command.name]))
+        for command in asked
+        if _is_refused(command.name, answers)
+    )
 
 
 def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: float) -> Snapshot:
@@ -146,6 +157,15 @@ def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
     return f"{lines[kind]}; Save, Apply" if kind in lines else None
 
 
+def _again(name: str) -> str:
+    return f"{name} again"
+
+
+def _is_refused(name: str, answers: Mapping[str, Answer]) -> bool:
+    answer = answers.get(name)
+    return answer is not None and (answer.error is not None or answer.exit_status != 0)
+
+
 def _get(name: str, path: str) -> Command:
     return Command(name, ("GET", path))
 
@@ -156,7 +176,7 @@ def _search(name: str, path: str) -> Command:
 
 def _document(name: str, answers: Mapping[str, Answer], problems: list[str]) -> Any:
     """What an answer says; None, and a problem, when it is none."""
-    answer = answers.get(name, Answer(error="not asked"))
+    answer = answers.get(_again(name), answers.get(name, Answer(error="not asked")))
     try:
         document = parse(answer.stdout) if answer.error is None else None
     except ValueError as error:
@@ -211,21 +231,10 @@ def _sessions(
 
 
 def _tables(rows: Iterable[Row], *, default_routes: bool) -> Table:
-    found: Table = {}
+    found = Table(default_routes)
     for row in rows:
-        prefix = as_prefix(row.get("network")) or as_prefix(row.get("prefix"))
-        if prefix is not None and (prefix.prefixlen or default_routes):
-            found.setdefault(prefix, []).append(row)
+        found.add(row.get("network") or row.get("prefix"), row)
     return found
-
-
-def _covering(vip: str, table: Table) -> Iterator[tuple[Prefix, list[Row]]]:
-    """The prefixes that cover a VIP, longest first."""
-    host = ipaddress.ip_network(vip)
-    for length in range(host.max_prefixlen, -1, -1):
-        prefix = host.supernet(new_prefix=length)
-        if prefix in table:
-            yield prefix, table[prefix]
 
 
 def _routes(
@@ -236,7 +245,7 @@ def _routes(
     tables = _by_family(_BGP, query, answers, problems)
     for vip in dict.fromkeys(map(canonical, query.vips)):
         if (table := tables.get(family_of(vip))) is not None:
-            prefix, rows = next(_covering(vip, table), (None, []))
+            prefix, rows = next(table.covering(vip), (None, ()))
             found[vip] = () if prefix is None else routes_of(vip, _as_shown(prefix, rows), {}, multipath, 0)
     return found
 
@@ -289,7 +298,7 @@ def _fib(query: Query, answers: Mapping[str, Answer], problems: list[str]) -> di
 
 def _entry(vip: str, table: Table) -> FibEntry | None:
     """A route that zebra selected, but could not install, is passed over as the kernel does."""
-    for prefix, rows in _covering(vip, table):
+    for prefix, rows in table.covering(vip):
         installed = [row for row in rows if row.get("selected") is True and row.get("fib") is True]
         if not installed:
             continue

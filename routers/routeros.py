@@ -95,9 +95,12 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
     told = exists and connections is not None and running is not None
     peering = peering_of(connections or (), running or (), instances, query.vrf, taken_at) if exists else Peering()
     entries = _entries(query, answers, problems) if exists else None
-    vips = tuple(dict.fromkeys(map(canonical, query.vips))) if entries is not None else ()
-    fib: dict[str, FibEntry | None] = {vip: routeros_routes.fib_of(vip, entries or {}) for vip in vips}
-    routes: dict[str, tuple[Route, ...]] = {vip: routeros_routes.routes_of(vip, entries or {}, peering) for vip in vips}
+    fib: dict[str, FibEntry | None] = {}
+    routes: dict[str, tuple[Route, ...]] = {}
+    if entries is not None:
+        for vip in dict.fromkeys(map(canonical, query.vips)):
+            fib[vip] = routeros_routes.fib_of(vip, entries)
+            routes[vip] = routeros_routes.routes_of(vip, entries, peering)
     return Snapshot(
         router=router,
         platform=PLATFORM,

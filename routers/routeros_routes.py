@@ -7,20 +7,19 @@ are absent: wiki.mikrotik.com, "Manual:BGP Best Path Selection Algorithm".
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from routers.jsontext import Prefix, as_address, as_prefix, as_text
+from routers.jsontext import as_address, as_prefix, as_text
 from routers.model import FibEntry, LinkNeighbor, NextHop, Route
+from routers.prefixtable import PrefixTable
 from routers.routeros_api import bare, number, words, yes
 from routers.selection import Attributes, Candidate, Multipath, explained
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from routers.routeros_api import Row
     from routers.routeros_sessions import Peering
@@ -35,7 +34,7 @@ _DEAD = {"failed", "incomplete"}
 class Entry:
     """A row of the table: a route of one prefix over one gateway, or over several (static ones)."""
 
-    prefix: Prefix
+    prefix: str
     row: Row
     active: bool
 
@@ -49,36 +48,34 @@ class Entry:
         return self.row.get("contribution") == "filtered" or yes(self.row.get("filtered"))
 
 
-Table = Mapping[Prefix, Sequence[Entry]]
-"""The routes of one routing table by their prefix."""
+Table = PrefixTable[Entry]
 
 
 def entries_of(rows: Iterable[Row], table: str, *, default_routes: bool) -> Table:
     """The routes of one routing table; disabled ones and, unless they count, default ones are left out."""
-    found: dict[Prefix, list[Entry]] = {}
+    found = Table(default_routes)
     for row in rows:
-        prefix = as_prefix(row.get("dst-address"))
-        if prefix is None or yes(row.get("disabled")) or (as_text(row.get("routing-table")) or "main") != table:
-            continue
-        if prefix.prefixlen == 0 and not default_routes:
+        if yes(row.get("disabled")) or (as_text(row.get("routing-table")) or "main") != table:
             continue
         told = as_text(row.get("contribution"))
         active = yes(row.get("active")) if told is None else told == "active"
-        found.setdefault(prefix, []).append(Entry(prefix, row, active))
+        text = row.get("dst-address")
+        found.add(text, Entry(str(text), row, active))
     return found
 
 
 def fib_of(vip: str, table: Table) -> FibEntry | None:
     """The active routes of the longest prefix that covers a VIP; None when there is none."""
-    active = _longest([entry for entry in _covering(vip, table) if entry.active])
-    if not active:
+    elected = ((prefix, [entry for entry in entries if entry.active]) for prefix, entries in table.covering(vip))
+    prefix, active = next(((prefix, entries) for prefix, entries in elected if entries), (None, []))
+    if prefix is None:
         return None
     hops = [hop for entry in active for hop in _next_hops(entry.row)]
     first = active[0]
     protocol = next((name for name in _PROTOCOLS if yes(first.row.get(name))), None)
     weights = Counter((hop.address, hop.interface) for hop in hops)
     return FibEntry(
-        prefix=str(first.prefix),
+        prefix=str(prefix),
         next_hops=tuple(NextHop(address, interface, weight) for (address, interface), weight in weights.items()),
         protocol=protocol or ("bgp" if first.is_bgp else None),
         kind="blackhole" if yes(first.row.get("blackhole")) else "unicast",
@@ -87,12 +84,16 @@ def fib_of(vip: str, table: Table) -> FibEntry | None:
 
 def routes_of(vip: str, table: Table, peering: Peering) -> tuple[Route, ...]:
     """The BGP routes of the longest prefix that covers a VIP, and the filtered ones of at least its length."""
-    covering = [entry for entry in _covering(vip, table) if entry.is_bgp]
-    accepted = _longest([entry for entry in covering if not entry.filtered])
-    shortest = accepted[0].prefix.prefixlen if accepted else 0
-    dropped = _longest([entry for entry in covering if entry.filtered and entry.prefix.prefixlen >= shortest])
-    rivals = [entry for entry in _covering(vip, table) if entry.active and not entry.is_bgp]
-    rival = next((entry for entry in rivals if accepted and entry.prefix == accepted[0].prefix), None)
+    accepted: list[Entry] = []
+    dropped: list[Entry] = []
+    rival = None
+    for _, entries in table.covering(vip):
+        told = [entry for entry in entries if entry.is_bgp]
+        dropped = dropped or [entry for entry in told if entry.filtered]
+        accepted = [entry for entry in told if not entry.filtered]
+        if accepted:
+            rival = next((entry for entry in entries if entry.active and not entry.is_bgp), None)
+            break
     best = next((entry for entry in accepted if entry.active), None) or next(
         (entry for entry in accepted if entry.row.get("contribution") == "best-candidate"), None
     )
@@ -121,18 +122,6 @@ def addresses_of(rows: Iterable[Row]) -> frozenset[str]:
     return frozenset(
         address for row in rows if not yes(row.get("disabled")) and (address := as_address(row.get("address")))
     )
-
-
-def _covering(vip: str, table: Table) -> list[Entry]:
-    """One look per prefix length, so that many VIPs and many routes do not multiply."""
-    host = ipaddress.ip_network(vip)
-    prefixes = (host.supernet(new_prefix=length) for length in range(host.max_prefixlen, -1, -1))
-    return [entry for prefix in prefixes for entry in table.get(prefix, ())]
-
-
-def _longest(entries: Sequence[Entry]) -> list[Entry]:
-    longest = max((entry.prefix.prefixlen for entry in entries), default=0)
-    return [entry for entry in entries if entry.prefix.prefixlen == longest]
 
 
 def _next_hops(row: Row) -> list[NextHop]:
@@ -183,7 +172,7 @@ def _route(entry: Entry, peering: Peering, *, is_best: bool) -> Route:
     known = [address for address in dict.fromkeys(told) if address]
     forwarded = [hop.address for hop in _next_hops(row) if hop.address in known]
     return Route(
-        prefix=str(entry.prefix),
+        prefix=str(as_prefix(entry.prefix)),
         peer=_peer(row, known, peering),
         next_hops=tuple(address for address in dict.fromkeys((*forwarded, *known)) if address),
         valid=not _unreachable(entry),

@@ -135,7 +135,6 @@ def test_defaults() -> None:
         ("probing: {steering: identity}\n" + GOOD, ["line 7: targets[0]: steering is identity, so every target needs an identity"]),
         # known to the contract, not built yet
         ("kubernetes: {kubeconfig: x}\n" + GOOD, ["line 1: kubernetes: known, but not supported yet (nodes and targets from the cluster's API)"]),
-        (router("platform: routeros, exec: {}"), [f"line 2: routers[0].platform: routeros is known, but not supported yet; this version reads {READ}"]),
         (router("platform: frr, https: {url: 'https://10.0.0.1', username: u, password_file: p}"), ["line 2: routers[0].https: platform frr is read over exec or ssh, not over https"]),
         (router("platform: frr, https: {url: 'http://10.0.0.1', username: u, password_file: p}"), ["line 2: routers[0].https: platform frr is read over exec or ssh, not over https", "line 2: routers[0].https: 'http://10.0.0.1' must be a URL like https://10.0.0.1, without a user"]),
         # modules
