@@ -92,8 +92,8 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
     connections = _rows(_CONNECTIONS, answers, problems)
     running = _rows(_SESSIONS, answers, problems)
     instances = _optional(_INSTANCES, answers)
-    told = exists and connections is not None and running is not None
-    peering = peering_of(connections or (), running or (), instances, query.vrf, taken_at) if exists else Peering()
+    told = exists and connections is not None
+    peering = peering_of(connections or (), running, instances, query.vrf, taken_at) if exists else Peering()
     entries = _entries(query, answers, problems) if exists else None
     fib: dict[str, FibEntry | None] = {}
     routes: dict[str, tuple[Route, ...]] = {}

@@ -190,7 +190,8 @@ def _peer(row: Row, next_hops: Sequence[str], peering: Peering) -> str | None:
     if (session := as_text(row.get("bgp.session"))) and session in peering.peers:
         return peering.peers[session]
     owner = _PEER_IN_OWNER.search((as_text(row.get("belongs-to")) or "")[-80:])
-    return (as_address(owner[1]) if owner else None) or next(iter(next_hops), None)
+    told = [address for address in ((as_address(owner[1]) if owner else None), *next_hops) if address]
+    return next((address for address in told if address in peering.known), told[0] if told else None)
 
 
 def _attributes(row: Row, peer: str | None, peering: Peering) -> Attributes:

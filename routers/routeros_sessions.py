@@ -6,7 +6,7 @@ Property names: manual.mikrotik.com, CLI reference, /routing/bgp/connection, /ro
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -68,8 +68,8 @@ _SUBCODES = {
 class Peering:
     """The neighbors of the VRF in question, and what routes are read with.
 
-    `peers`: session name -> address. `internal`: address -> iBGP. `ignoring`: addresses whose routes are compared
-    without regard to the length of their AS path.
+    `peers`: session name -> address. `known`: the addresses of all neighbors. `internal`: address -> iBGP.
+    `ignoring`: addresses whose routes are compared without regard to the length of their AS path.
     """
 
     sessions: tuple[Session, ...] = ()
@@ -77,26 +77,36 @@ class Peering:
     local_as: int | None = None
     maximum_paths: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     peers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    known: frozenset[str] = frozenset()
     internal: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
     ignoring: frozenset[str] = frozenset()
 
 
 def peering_of(
-    connections: Sequence[Row], running: Sequence[Row], instances: Sequence[Row], vrf: str | None, taken_at: float
+    connections: Sequence[Row],
+    running: Sequence[Row] | None,
+    instances: Sequence[Row],
+    vrf: str | None,
+    taken_at: float,
 ) -> Peering:
-    """The neighbors of a VRF, of every VRF if none is named (the default one's stand first, and win)."""
+    """The neighbors of a VRF, of every VRF if none is named (the default one's stand first, and win).
+
+    `running` is None when it could not be read: the state of neighbors that are not shut down is unknown then.
+    """
     known = {name: row for row in instances if (name := as_text(row.get("name")))}
     ours = _of_vrf([row for row in connections if "remote.address" in row], known, vrf)
-    alive = _of_vrf(running, known, vrf)
+    alive = _of_vrf(running or (), known, vrf)
     hosts, ranges = _configured(ours)
     by_address: dict[str, Row] = {}
     for row in sorted(alive, key=lambda row: not yes(row.get("established"))):
         if address := as_address(bare(as_text(row.get("remote.address")) or "")):
             by_address.setdefault(address, row)
-    sessions = tuple(
+    joined = tuple(
         _session(address, hosts.get(address), by_address.get(address), ranges, known, taken_at)
         for address in dict.fromkeys((*hosts, *by_address))
     )
+    untold = [replace(one, state=SessionState.UNKNOWN) if not one.admin_down else one for one in joined]
+    sessions = joined if running is not None else tuple(untold)
     named = {one.get("instance") for one in (*ours, *alive)}
     mine = [row for name, row in known.items() if name in named] or list(known.values())
     told = (one.local_as for one in sessions if one.local_as is not None)
@@ -107,6 +117,7 @@ def peering_of(
         local_as=next(told, next((asn for row in mine if (asn := as_asn(row.get("as")))), None)),
         maximum_paths=MappingProxyType({"ebgp": min(limits), "ibgp": min(limits)} if limits else {}),
         peers=MappingProxyType({name: key for key, row in by_address.items() if (name := as_text(row.get("name")))}),
+        known=frozenset(one.address for one in sessions),
         internal=MappingProxyType(
             {key: kind for key in dict.fromkeys((*hosts, *by_address)) for kind in _internal(key, hosts, by_address)}
         ),
@@ -171,9 +182,8 @@ def _session(
     now = running or {}
     up = yes(now.get("established"))
     disabled = yes(settings.get("disabled")) or yes(now.get("stopped"))
-    over_limit = not up and (
-        yes(now.get("limit-exceeded")) or _code(now.get("output.last-notification")) == (_CEASE, 1)
-    )
+    sent = _code(now.get("output.last-notification"))
+    over_limit = yes(now.get("limit-exceeded")) or (not up and sent == (_CEASE, 1))
     uptime = seconds(now.get("uptime")) if up else None
     families = _families(settings, now)
     count = number(now.get("prefix-count")) if up else None  # a session that is down keeps an old one

@@ -230,6 +230,14 @@ def test_a_release_without_instances() -> None:
     assert {route.peer for route in taken.routes[VIP]} == {route.peer for route in taken.routes[VIP6]} == NODES
 
 
+def test_the_peer_of_a_route_is_a_neighbor_that_is_known() -> None:
+    """What a route belongs to may name the router ID of its peer."""
+    whole = answers("routeros", "release_7_12")
+    text = whole["routeros routes 1"].stdout.replace("routes from 10.0.0.13", "routes from 192.0.2.13")
+    taken = routeros.read("edge", QUERY, whole | {"routeros routes 1": Answer(text)}, TAKEN_AT)
+    assert {route.peer for route in taken.routes[VIP]} == NODES
+
+
 def test_whole_tables_are_asked_for_only_when_queries_are_refused() -> None:
     assert routeros.follow_up(QUERY, answers("routeros", "healthy")) == ()
     cut = answers("routeros", "healthy") | {"routeros routes 1": Answer(error="longer than 16 MiB")}
@@ -295,8 +303,31 @@ def test_what_is_no_answer_is_never_none(answer: Answer) -> None:
         taken = routeros.read("edge", QUERY, whole | {name: answer}, TAKEN_AT)
         if name != "routeros bgp instance":
             assert any(name in problem for problem in taken.problems)
-        assert (taken.sessions is None) == (name in {"routeros bgp connection", "routeros bgp session"})
+        assert (taken.sessions is None) == (name == "routeros bgp connection")
+        states = {one.state for one in taken.sessions or ()}
+        assert (SessionState.ESTABLISHED in states) == (name not in {"routeros bgp connection", "routeros bgp session"})
         assert (not taken.routes and not taken.fib) == (name == "routeros routes 1")
+
+
+def test_what_is_configured_is_known_without_what_runs() -> None:
+    whole = answers("routeros", "admin_shutdown") | {"routeros bgp session": Answer(error="no answer in 5 s")}
+    taken = routeros.read("edge", QUERY, whole, TAKEN_AT)
+    assert {one.address: (one.state, one.admin_down) for one in taken.sessions or ()} == {
+        "10.0.0.11": (SessionState.UNKNOWN, False),
+        "10.0.0.12": (SessionState.UNKNOWN, False),
+        NODE3: (SessionState.IDLE, True),
+    }
+
+
+def test_a_limit_that_was_exceeded_by_a_session_that_stays_up() -> None:
+    whole = answers("routeros", "no_route")
+    rows = json.loads(whole["routeros bgp session"].stdout)
+    rows[2]["limit-exceeded"] = "true"
+    taken = routeros.read("edge", QUERY, whole | {"routeros bgp session": Answer(json.dumps(rows))}, TAKEN_AT)
+    session = session_of(taken, NODE3)
+    assert session is not None
+    assert session.prefix_limit_hit
+    assert session.state is SessionState.ESTABLISHED
 
 
 def test_nothing_answered() -> None:
