@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from routers import routeros_routes
-from routers.jsontext import as_text, digest
+from routers.jsontext import as_text, digest, phrase
 from routers.model import (
     IPV4,
     IPV6,
@@ -180,7 +180,8 @@ def _vrf_exists(vrf: str, answers: Mapping[str, Answer], problems: list[str]) ->
     names = sorted({str(row["name"]) for found in told for row in found if as_text(row.get("name"))})
     if len(told) < len(_VRFS) or vrf in names:
         return True
-    problems.append(f"RouterOS has no VRF {vrf}, only {', '.join(names[:5]) or 'main'}: see vrf of this router")
+    others = phrase(", ".join(names[:5]), 100) or DEFAULT_VRF
+    problems.append(f"RouterOS has no VRF {vrf}, only {others}: see vrf of this router in the configuration")
     return False
 
 

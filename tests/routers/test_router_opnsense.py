@@ -97,6 +97,21 @@ def test_verdict_of_the_third_node(scenario: str, expected: str) -> None:
     assert verdicts(snapshot("opnsense", scenario))["leviathan3"] == expected
 
 
+def test_what_a_real_frr_says() -> None:
+    """FRR 8.4.4 on Linux with two nodes up and a third that does not exist, flattened as the plugin does it."""
+    taken = snapshot("opnsense", "frr_8_4")
+    assert taken.local_as == 64512
+    assert {one.address: one.state for one in taken.sessions or ()} == {
+        "10.0.0.11": SessionState.ESTABLISHED,
+        "10.0.0.12": SessionState.ESTABLISHED,
+        NODE3: SessionState.ACTIVE,
+    }
+    assert fib_of(taken, VIP) == NODES12
+    assert fib_of(taken, VIP6) == {"2001:db8::11", "2001:db8::12"}
+    assert all(route.used for vip in (VIP, VIP6) for route in taken.routes[vip])
+    assert verdicts(taken) == {"leviathan1": "ok", "leviathan2": "ok", "leviathan3": "session_down"}
+
+
 def test_frr_that_is_stopped_is_unknown_and_not_empty() -> None:
     taken = snapshot("opnsense", "frr_stopped")
     assert taken.sessions is None

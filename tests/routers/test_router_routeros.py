@@ -120,7 +120,7 @@ def test_vrf() -> None:
 
 def test_vrf_that_the_router_does_not_have() -> None:
     taken = routeros.read("edge", replace(QUERY, vrf="red"), answers("routeros", "vrf"), TAKEN_AT)
-    assert taken.problems == ("RouterOS has no VRF red, only blue, main: see vrf of this router",)
+    assert taken.problems == ("RouterOS has no VRF red, only blue, main: see vrf of this router in the configuration",)
     assert taken.sessions is None
     assert taken.routes == {}
     assert taken.fib == {}
