@@ -190,7 +190,7 @@ def _rib_failure(entry: Entry) -> str | None:
 
 
 def _attributes(path: Path, flags: set[str]) -> Attributes:
-    text = path.as_path.partition(", (")[0].strip()
+    text = path.as_path.partition(",")[0].strip()  # `64513, (received & used)`, `64513, imported path from ...`
     told = {key: match[1] for key, pattern in _FIELD.items() if (match := pattern.search(path.attributes))}
     metric = _METRIC.search(path.match["between"])
     internal = True if "internal" in flags else False if "external" in flags else None

@@ -121,9 +121,11 @@ def not_found(lines: list[str]) -> bool:
 
 
 def plain(text: str) -> list[str]:
-    """Lines without escape sequences, carriage returns, backspaces and what a pager left of itself."""
+    """Lines without escape sequences, carriage returns, backspaces, and without an indent that they all share."""
     cleaned = _ESCAPE.sub("", text.replace("\r\n", "\n").replace("\r", "\n").replace("\x08", ""))
-    return cleaned.split("\n", _MOST_LINES)[:_MOST_LINES]
+    lines = cleaned.split("\n", _MOST_LINES)[:_MOST_LINES]
+    shared = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
+    return [line[shared:] for line in lines] if shared else lines
 
 
 def _unusable(answer: Answer, lines: list[str]) -> str | None:

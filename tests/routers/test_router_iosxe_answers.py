@@ -9,8 +9,8 @@ import pytest
 
 from routers import iosxe, iosxe_oracle, iosxe_text
 from routers.model import Answer, NextHop, OracleFlow, Query, RemedyFacts, RemedyKind, Snapshot
+from tests.routers.by_vip import verdicts_of
 from tests.routers.captured import NODE3, QUERY, TAKEN_AT, VIP, VIP6, answers, fib_of, session_of, snapshot
-from tests.routers.concluded import verdicts
 
 WHOLE = answers("iosxe", "healthy")
 SUMMARY, NEIGHBORS = "show bgp all summary", "show bgp all neighbors"
@@ -58,7 +58,7 @@ def test_unreadable_sessions_are_not_no_sessions(text: str) -> None:
     found = changed({SUMMARY: text, NEIGHBORS: text})
     assert found.sessions is None
     assert found.problems
-    assert "neighbor_missing" not in verdicts(found).values()
+    assert "neighbor_missing" not in verdicts_of(found).values()
 
 
 @pytest.mark.parametrize("name", list(WHOLE))
@@ -66,7 +66,7 @@ def test_unreadable_sessions_are_not_no_sessions(text: str) -> None:
 def test_an_answer_cut_in_the_middle_is_never_a_fault_of_a_node(name: str, share: float) -> None:
     text = WHOLE[name].stdout
     found = changed({name: text[: int(len(text) * share)]})
-    assert set(verdicts(found).values()) <= {"ok", "router_unknown"}
+    assert set(verdicts_of(found).values()) <= {"ok", "router_unknown"}
 
 
 @pytest.mark.parametrize("name", [SUMMARY, NEIGHBORS, ROUTE])
@@ -74,7 +74,7 @@ def test_an_answer_cut_between_two_lines_is_never_a_fault_of_a_node(name: str) -
     lines = WHOLE[name].stdout.splitlines(keepends=True)
     for end in range(0, len(lines), 3):
         found = changed({name: "".join(lines[:end])})
-        assert set(verdicts(found).values()) <= {"ok", "router_unknown"}, end
+        assert set(verdicts_of(found).values()) <= {"ok", "router_unknown"}, end
 
 
 def test_a_list_of_neighbors_that_is_cut_is_told() -> None:
@@ -90,7 +90,7 @@ def test_a_pager_cuts_an_answer(name: str) -> None:
     lines = WHOLE[name].stdout.splitlines(keepends=True)
     found = changed({name: "".join(lines[: len(lines) // 2]) + " --More-- "})
     assert f"{name}: cut: the router pauses its output (--More--)" in found.problems
-    assert set(verdicts(found).values()) <= {"ok", "router_unknown"}
+    assert set(verdicts_of(found).values()) <= {"ok", "router_unknown"}
 
 
 def test_a_command_that_could_not_be_run() -> None:
@@ -334,6 +334,27 @@ def test_long_answers_take_linear_time(filler: str) -> None:
     iosxe.read("edge", QUERY, flood, TAKEN_AT)
     iosxe_oracle.read([FLOW], {STATE: Answer(UNIVERSAL), PLAIN: Answer(text)}) if "->" not in filler else None
     assert time.process_time() - started < 6
+
+
+def test_a_capture_that_is_indented_says_the_same() -> None:
+    shifted = {
+        name: "".join(f"        {line}" for line in one.stdout.splitlines(keepends=True)) for name, one in WHOLE.items()
+    }
+    assert changed(shifted) == snapshot("iosxe", "healthy")
+
+
+def test_paths_imported_from_another_vrf() -> None:
+    text = (
+        f"BGP routing table entry for 64512:1:{VIP}/32, version 7\nPaths: (2 available, best #1, table blue)\n"
+        "  Refresh Epoch 2\n  64513\n    10.0.0.11 (via vrf blue) from 10.0.0.11 (10.0.0.11)\n"
+        "      Origin IGP, localpref 100, valid, external, best\n"
+        f"  Refresh Epoch 3\n  64513, imported path from 64512:2:{VIP}/32 (global)\n"
+        "    10.0.0.13 (metric 11) (via default) from 10.0.0.13 (10.0.0.13)\n"
+        "      Origin IGP, metric 0, localpref 90, valid, internal\n"
+    )
+    first, second = changed({ROUTE: text}).routes[VIP]
+    assert (first.peer, first.used, second.peer, second.used) == ("10.0.0.11", True, NODE3, False)
+    assert second.unused_reason == "lower local preference (90 against 100)"
 
 
 def test_the_terminal_capture_is_read_as_the_healthy_router() -> None:
