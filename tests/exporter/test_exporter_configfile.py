@@ -197,12 +197,6 @@ def test_bad_files(text: str, expected: list[str]) -> None:
     ]
 
 
-@pytest.mark.parametrize("platform", ["junos"])
-def test_platforms_that_are_not_built_yet(platform: str) -> None:
-    (error,) = errors(router(f"platform: {platform}, exec: {{}}"))
-    assert f"{platform} is known, but not supported yet" in error
-
-
 def test_every_error_at_once_in_the_order_of_the_file() -> None:
     text = (
         "probing:\n  interval: 0s\n  steering: guess\nkubernetes: {}\n"
