@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from routers import bird, edgeos, eos, frr, gobgp, iosxe, junos, nxos, openbgpd, unifi, vyos
+from routers import bird, edgeos, eos, frr, gobgp, iosxe, junos, nxos, openbgpd, opnsense, routeros, unifi, vyos
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,6 +75,8 @@ PLATFORMS: Mapping[str, Platform] = MappingProxyType(
         "junos": junos,
         "nxos": nxos,
         "openbgpd": openbgpd,
+        "opnsense": opnsense,
+        "routeros": routeros,
         "unifi": unifi,
         "vyos": vyos,
     }

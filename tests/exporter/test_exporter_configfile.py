@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config import PLATFORMS_LATER, Probing
+from exporter.config import Probing
 from exporter.configfile import ConfigError, load, loads
 from exporter.shown import shown
 from exporter.yamlfile import MAX_BYTES
@@ -135,7 +135,6 @@ def test_defaults() -> None:
         ("probing: {steering: identity}\n" + GOOD, ["line 7: targets[0]: steering is identity, so every target needs an identity"]),
         # known to the contract, not built yet
         ("kubernetes: {kubeconfig: x}\n" + GOOD, ["line 1: kubernetes: known, but not supported yet (nodes and targets from the cluster's API)"]),
-        (router("platform: routeros, exec: {}"), [f"line 2: routers[0].platform: routeros is known, but not supported yet; this version reads {READ}"]),
         (router("platform: frr, https: {url: 'https://10.0.0.1', username: u, password_file: p}"), ["line 2: routers[0].https: platform frr is read over exec or ssh, not over https"]),
         (router("platform: frr, https: {url: 'http://10.0.0.1', username: u, password_file: p}"), ["line 2: routers[0].https: platform frr is read over exec or ssh, not over https", "line 2: routers[0].https: 'http://10.0.0.1' must be a URL like https://10.0.0.1, without a user"]),
         # modules
@@ -196,12 +195,6 @@ def test_bad_files(text: str, expected: list[str]) -> None:
     assert [error.replace("Input should be", "must be") for error in errors(text)] == [
         one.replace("Input should be", "must be") for one in expected
     ]
-
-
-@pytest.mark.parametrize("platform", sorted(PLATFORMS_LATER))
-def test_platforms_that_are_not_built_yet(platform: str) -> None:
-    (error,) = errors(router(f"platform: {platform}, exec: {{}}"))
-    assert f"{platform} is known, but not supported yet" in error
 
 
 def test_every_error_at_once_in_the_order_of_the_file() -> None:
