@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 10.0
 MAX_BYTES = 16 * 1024 * 1024
-_HOPELESS = {ErrorKind.UNREACHABLE, ErrorKind.HOST_KEY, ErrorKind.AUTHENTICATION, ErrorKind.KEY_FILE}
+_HOPELESS = {
+    ErrorKind.UNREACHABLE,
+    ErrorKind.HOST_KEY,
+    ErrorKind.CERTIFICATE,
+    ErrorKind.AUTHENTICATION,
+    ErrorKind.KEY_FILE,
+}
 
 
 async def take_snapshot(
