@@ -216,7 +216,9 @@ async def test_a_certificate_for_another_name(tmp_path: Path) -> None:
 
 
 async def test_an_expired_certificate(tmp_path: Path) -> None:
-    error, _ = await shown_certificate(tmp_path, issue("router", "localhost", days=-1).server(tmp_path))
+    own = issue("router", "localhost", days=-1)
+    async with serving_api(Api(said), tmp_path, own.server(tmp_path)) as api:
+        error = await refusal(settings(api, tmp_path, url=f"https://localhost:{api.port}"))
     assert error.kind is ErrorKind.CERTIFICATE
     assert "give the router a new one, and check that its clock" in str(error)
 

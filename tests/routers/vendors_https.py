@@ -117,6 +117,7 @@ class Api:
             while True:
                 writer.write((b"{}," if fault is Fault.ENDLESS else b"X-A: b\r\n") * 20_000)
                 await writer.drain()
+                await asyncio.sleep(0)  # drain alone need not let anyone else run
         if fault is Fault.GARBAGE:
             writer.write(b"SSH-2.0-ROSSSH\r\n")
             await writer.drain()
