@@ -1,0 +1,139 @@
+"""Every platform over its transports, through servers that misbehave: no wrong table, and a sentence for each fault.
+
+A platform that joins PLATFORMS is tested by that alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from routers.model import Snapshot
+from routers.platforms import PLATFORMS
+from routers.reader import take_snapshot
+from routers.transport import ErrorKind, RouterError, Transport
+from tests.routers import vendors_https
+from tests.routers.captured import QUERY, TAKEN_AT
+from tests.routers.vendors import (
+    HARMLESS,
+    NO_PAGE,
+    NOT_FOUND,
+    SECRETS,
+    SPOILING,
+    Book,
+    Direct,
+    Fault,
+    SshRouter,
+    differences,
+    serving_https,
+    serving_ssh,
+)
+
+SHORT_SECONDS = 1.0  # for a router that never answers
+LONG_SECONDS = 60.0
+MAX_BYTES = 2_000_000
+SENTENCE = 700  # characters; more is no sentence
+
+OVER_SSH = [name for name, one in PLATFORMS.items() if "ssh" in one.TRANSPORTS]
+OVER_HTTPS = [name for name, one in PLATFORMS.items() if "https" in one.TRANSPORTS]
+
+SSH_ERRORS = {
+    Fault.LOGIN_REFUSED: (ErrorKind.AUTHENTICATION, "refuses the login of user 'monitor'"),
+    Fault.SHELL_ONLY: (ErrorKind.REFUSED, "give user 'monitor' the right to run commands over SSH"),
+    Fault.SLOW: (ErrorKind.TIMEOUT, "no complete answer to "),
+    Fault.PAGING: (ErrorKind.TIMEOUT, "no complete answer to "),
+    Fault.ENDLESS: (ErrorKind.TOO_LARGE, f"is longer than {MAX_BYTES} bytes"),
+    Fault.CUT_HARD: (ErrorKind.CLOSED, "closed the connection"),
+}
+HTTPS_ERRORS = {
+    vendors_https.Fault.LOGIN_REFUSED: (ErrorKind.AUTHENTICATION, "refuses the login of user 'monitor'"),
+    vendors_https.Fault.FORBIDDEN: (ErrorKind.REFUSED, "give it the right to read"),
+    vendors_https.Fault.REDIRECT: (ErrorKind.REFUSED, "a redirect to /login?next=/"),
+    vendors_https.Fault.SLOW: (ErrorKind.TIMEOUT, "no complete answer to "),
+    vendors_https.Fault.CUT: (ErrorKind.CLOSED, "cut its answer off in the middle"),
+    vendors_https.Fault.CUT_HARD: (ErrorKind.CLOSED, ""),
+    vendors_https.Fault.BOMB: (ErrorKind.TOO_LARGE, f"is longer than {MAX_BYTES} bytes"),
+    vendors_https.Fault.ENDLESS: (ErrorKind.TOO_LARGE, f"is longer than {MAX_BYTES} bytes"),
+    vendors_https.Fault.HEADERS: (ErrorKind.REFUSED, "does not answer in HTTP that can be read"),
+    vendors_https.Fault.GARBAGE: (ErrorKind.REFUSED, "does not answer in HTTP that can be read"),
+}
+
+
+async def taken(platform: str, transport: Transport, *, hurry: bool = False) -> Snapshot | RouterError:
+    try:
+        return await take_snapshot(
+            "edge",
+            PLATFORMS[platform],
+            transport,
+            QUERY,
+            lambda: TAKEN_AT,
+            timeout_seconds=SHORT_SECONDS if hurry else LONG_SECONDS,
+            max_bytes=MAX_BYTES,
+        )
+    except RouterError as error:
+        return error
+
+
+def assert_fit_for_people(sentence: str) -> None:
+    assert sentence.isprintable(), repr(sentence)
+    assert 0 < len(sentence) <= SENTENCE, sentence
+    assert not any(secret in sentence for secret in SECRETS)
+
+
+def assert_honest(found: Snapshot | RouterError, book: Book, *, told: bool = False) -> None:
+    """Nothing in it is wrong, and where nothing is in it that is said. `told`: where anything is missing it is said."""
+    if isinstance(found, RouterError):
+        assert_fit_for_people(str(found))
+        return
+    expected = book.expected()
+    for problem in found.problems:
+        assert_fit_for_people(problem)
+    assert differences(found, expected) == []
+    something = found.sessions is not None or found.routes or found.fib
+    assert something or found.problems
+    missing = (found.sessions is None) > (expected.sessions is None) or found.routes.keys() != expected.routes.keys()
+    if told and (missing or found.fib.keys() != expected.fib.keys()):
+        assert found.problems
+
+
+@pytest.mark.parametrize("platform", OVER_SSH)
+@pytest.mark.parametrize("fault", list(Fault))
+async def test_over_ssh(platform: str, fault: Fault, tmp_path: Path) -> None:
+    router = SshRouter(Book(platform, NOT_FOUND), fault)
+    async with serving_ssh(router, tmp_path) as transport:
+        found = await taken(platform, transport, hurry=fault in (Fault.SLOW, Fault.PAGING))
+        if fault in HARMLESS:
+            assert found == router.book.expected()
+            found = await taken(platform, transport)
+            assert found == router.book.expected()
+    assert_honest(found, router.book, told=True)
+    if fault in SSH_ERRORS:
+        assert isinstance(found, RouterError)
+        kind, words = SSH_ERRORS[fault]
+        assert (found.kind, words in str(found)) == (kind, True), str(found)
+
+
+@pytest.mark.parametrize("platform", OVER_HTTPS)
+@pytest.mark.parametrize("fault", list(vendors_https.Fault))
+async def test_over_https(platform: str, fault: vendors_https.Fault, tmp_path: Path) -> None:
+    book = Book(platform, NO_PAGE)
+    async with serving_https(book, fault, tmp_path) as (transport, _):
+        found = await taken(platform, transport, hurry=fault is vendors_https.Fault.SLOW)
+    if fault in vendors_https.HARMLESS:
+        assert found == book.expected()
+    assert_honest(found, book, told=True)
+    if fault in HTTPS_ERRORS:
+        assert isinstance(found, RouterError)
+        kind, words = HTTPS_ERRORS[fault]
+        assert (found.kind, words in str(found)) == (kind, True), str(found)
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("fault", sorted(SPOILING))
+async def test_one_spoilt_answer_among_good_ones(platform: str, fault: Fault) -> None:
+    book = Book(platform, NOT_FOUND if platform in OVER_SSH else NO_PAGE)
+    for command in book.commands:
+        found = await taken(platform, Direct(book, fault, frozenset({command.name})))
+        assert isinstance(found, Snapshot)
+        assert_honest(found, book)
