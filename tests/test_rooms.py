@@ -39,6 +39,7 @@ _PURE_ROOMS = {
         "linux_oracle",
         "lookup",
         "model",
+        "plain",
         "platforms",
         "selection",
         "vtysh",

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 import shlex
+import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ class Fault(StrEnum):
     PAGING = "pager that waits for a key"
     ENDLESS = "endless answer"
     CUT_HARD = "connection lost in the middle"
-    CUT_LOGIN = "output cut in the middle and closed properly"
+    CUT_LOGIN = "all that a shell says cut in the middle and closed properly"
     CUT = "each answer cut in the middle"
     CUT_AFTER_LINE = "each answer cut after a line"
     PAGED = "pager's traces"
@@ -77,15 +78,16 @@ _FIXED = {
 }
 
 
-def spoilt(fault: Fault, line: str, answer: Answer) -> Answer:
-    """What is left of an answer."""
+def spoilt(fault: Fault, line: str, answer: Answer, *, killed: bool = False) -> Answer:
+    """What is left of an answer; `killed`: a program that stops in the middle says so by its exit status."""
     text = answer.stdout
+    status = 128 + signal.SIGTERM if killed else 0
     if fault in _FIXED:
         return _FIXED[fault]
     if fault is Fault.CUT:
-        return Answer(text[: len(text) // 2])
+        return Answer(text[: len(text) // 2], exit_status=status)
     if fault is Fault.CUT_AFTER_LINE:
-        return Answer(text[: text.rfind("\n", 0, len(text) // 2) + 1])
+        return Answer(text[: text.rfind("\n", 0, len(text) // 2) + 1], exit_status=status)
     if fault is Fault.PAGED:
         rows = text.splitlines(keepends=True)
         pages = ["".join(rows[at : at + PAGER_LINES]) for at in range(0, len(rows), PAGER_LINES)]
@@ -124,6 +126,10 @@ class Book:
         self.by_name |= {one.name: whole.get(one.name, self.unknown) for one in more}
         self.commands = [*first, *more]
         self.said = {(line_of(one), one.stdin or ""): self.by_name[one.name] for one in self.commands}
+
+    @property
+    def has_shell(self) -> bool:
+        return PLATFORMS[self.platform].HAS_SHELL
 
     def answer(self, line: str, text: str) -> Answer:
         """To a question, whose input may have got the line break that a here-document needs."""
@@ -202,7 +208,7 @@ class SshRouter:
 
     async def _script(self, script: str, process: asyncssh.SSHServerProcess[bytes]) -> int:
         """What a shell makes of `routers.shell.together`."""
-        if not PLATFORMS[self.book.platform].HAS_SHELL:
+        if not self.book.has_shell:
             return await self._say(NOT_FOUND, process)
         token = script.split()[2]
         stdout = stderr = ""
@@ -220,11 +226,10 @@ class SshRouter:
         answer = self.book.answer(line, text)
         if self.faulty(line) and await self._stops(answer.stdout, process):
             return 1
-        fault = Fault.CUT if self.fault is Fault.CUT_LOGIN else self.fault
-        return await self._say(spoilt(fault, line, answer) if self.faulty(line) else answer, process)
+        return await self._say(self._spoilt(line, answer), process)
 
     def _spoilt(self, line: str, answer: Answer) -> Answer:
-        return spoilt(self.fault, line, answer) if self.faulty(line) else answer
+        return spoilt(self.fault, line, answer, killed=self.book.has_shell) if self.faulty(line) else answer
 
     async def _say(self, answer: Answer, process: asyncssh.SSHServerProcess[bytes]) -> int:
         process.stdout.write(answer.stdout.encode())
@@ -315,7 +320,9 @@ class Direct:
             return NOT_FOUND
         line = line_of(command)
         answer = self.book.answer(line, command.stdin or "")
-        return spoilt(self.fault, line, answer) if command.name in self.names else answer
+        if command.name not in self.names:
+            return answer
+        return spoilt(self.fault, line, answer, killed=self.book.has_shell)
 
     async def close(self) -> None:
         pass
