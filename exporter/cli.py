@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import lab.cli
-from exporter import __version__, paths, rights, terminal
+from exporter import __version__, paths, rights, router_cli, terminal
 from exporter.config import Config
 from exporter.configfile import ConfigError, load
 from exporter.explain import show_explanation
@@ -21,6 +20,8 @@ from exporter.monitor import Monitor
 from exporter.outside import Machine
 from exporter.serve import serve
 from exporter.status import Status, to_json
+from routers.captures import CaptureError
+from routers.platforms import PLATFORMS
 
 _T = TypeVar("_T")
 
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str], *, give_up_rights: bool = False) -> int:
     set_up(options.log_level, options.log_format)
     try:
         return int(options.run(options))
-    except ConfigError as error:
+    except (ConfigError, CaptureError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 2
     except KeyboardInterrupt:
@@ -82,6 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
     explain = commands.add_parser("explain", help="the evidence behind a node's verdict, step by step")
     explain.add_argument("node", metavar="NODE")
+    explain.add_argument(
+        "--syntax",
+        metavar="PLATFORM",
+        choices=sorted(PLATFORMS),
+        help=f"show what to type on another platform as well: {', '.join(sorted(PLATFORMS))}",
+    )
     _add_common(explain)
     explain.set_defaults(run=_explain)
     path_map = commands.add_parser("paths", help="a target's path map: which flows take which next hop")
@@ -90,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     path_map.add_argument("--output", choices=("table", "json"), default="table")
     path_map.set_defaults(run=_paths)
     routers = commands.add_parser("routers", help="neighbors, routes and FIB as parsed")
-    routers.add_argument("name", metavar="NAME", nargs="?")
+    router_cli.configure(routers)
     _add_common(routers)
     routers.set_defaults(run=_routers)
     rehearsal = commands.add_parser("lab", help="the rehearsal network")
@@ -195,12 +202,12 @@ def _explain(options: argparse.Namespace) -> int:
     if options.node not in known:
         print(f"no node {options.node!r}; there are {', '.join(known)}", file=sys.stderr)  # noqa: T201
         return 2
-    return asyncio.run(_look(config, options, lambda monitor: _explained(monitor, options.node)))
+    return asyncio.run(_look(config, options, lambda monitor: _explained(monitor, options.node, options.syntax)))
 
 
-async def _explained(monitor: Monitor, node: str) -> int:
+async def _explained(monitor: Monitor, node: str, syntax: str | None) -> int:
     status = await _status(monitor)
-    show_explanation(terminal.console(), status, monitor.views, node)
+    show_explanation(terminal.console(), status, monitor.views, node, syntax)
     own = next(one for one in status.nodes if one.name == node)
     return 0 if own.verdict == "ok" else 1
 
@@ -227,22 +234,19 @@ async def _learned(monitor: Monitor) -> Status:
 
 
 def _routers(options: argparse.Namespace) -> int:
+    router_cli.check(options)
+    if options.replay is not None:
+        return router_cli.replay(options)
     config = load(options.config_file)
     known = [router.name for router in config.routers]
     if options.name is not None and options.name not in known:
         print(f"no router {options.name!r}; there are {', '.join(known)}", file=sys.stderr)  # noqa: T201
         return 2
-    return asyncio.run(_look(config, options, lambda monitor: _read_routers(monitor, options.name)))
-
-
-async def _read_routers(monitor: Monitor, name: str | None) -> int:
-    await monitor.resolve()
-    with terminal.console(stderr=True).status("asking the routers"):
-        await asyncio.gather(*(monitor.poll(one) for one in monitor.feeds if name in (None, one)))
-    chosen = [router for router in monitor.status().routers if name in (None, router.name)]
-    snapshots = {router: feed.snapshot for router, feed in monitor.feeds.items()}
-    terminal.show_routers(terminal.console(), chosen, snapshots)
-    return 0 if all(router.up for router in chosen) else 1
+    if options.capture is not None and options.name is None and len(known) != 1:
+        print(f"which router is to be captured? There are {', '.join(known)}", file=sys.stderr)  # noqa: T201
+        return 2
+    with router_cli.room_for_capture(options.capture):
+        return asyncio.run(_look(config, options, lambda monitor: router_cli.read_routers(monitor, options, known)))
 
 
 async def _status(monitor: Monitor) -> Status:
@@ -268,8 +272,7 @@ async def _look(config: Config, options: argparse.Namespace, look: Callable[[Mon
 
 
 def _print_json(document: Mapping[str, Any]) -> None:
-    json.dump(document, sys.stdout, indent=2)
-    sys.stdout.write("\n")
+    terminal.print_json(document)
 
 
 def _size(config: Config) -> str:

@@ -26,15 +26,10 @@ _HOST = re.compile(r"(?=.{1,253}\.?$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9
 # Known to the contract, built by later issues: naming one is an error that says so, never ignored.
 PLATFORMS_LATER = frozenset(
     {
-        "edgeos",
-        "vyos",
-        "unifi",
         "opnsense",
         "routeros",
         "gobgp",
         "openbgpd",
-        "eos",
-        "nxos",
         "iosxe",
         "junos",
     }

@@ -202,7 +202,7 @@ class Endpoints:
         moved = frozenset(
             (place, via)
             for flow, (place, via, senses) in expected.items()
-            if flow in answers and senses.via_at(answers[flow].address) != via
+            if flow in answers and via not in senses.vias_of(answers[flow])
         )
         if moved:
             self.router_was_away(router)

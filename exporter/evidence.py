@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Self
 
 from exporter.expected import Expected, Node, Target
-from routers.lookup import addresses_of
+from routers.lookup import addresses_behind, addresses_of
 from routers.model import IPV6, NextHop, Route, Session, SessionState, Snapshot, canonical, family_of
 
 
@@ -40,7 +41,8 @@ class Evidence:
     """What a router says of one path to a VIP through an expected node. None: it did not say.
 
     `configured` is false when no neighbor has an address of the node and no route of another peer leads
-    to it; `dynamic` when a dynamic-neighbor range covers it.
+    to it; `dynamic` when a dynamic-neighbor range covers it, or one of the unnumbered neighbors that nobody answers
+    for may be it.
     """
 
     node: Node
@@ -67,30 +69,41 @@ class VipEvidence:
 
 @dataclass(frozen=True, slots=True)
 class RouterView:
-    """A snapshot with its sessions sorted by node, once for all VIPs."""
+    """A snapshot with its sessions sorted by node, once for all VIPs.
+
+    `peers`: the nodes of link-local peers, by their addresses. `waiting`: unnumbered neighbors that nobody answers for.
+    """
 
     snapshot: Snapshot
     sessions: Mapping[str, tuple[Session, ...]]
     dynamic: frozenset[str]
     usual_remote_as: int | None
+    peers: Mapping[str, Node] = field(default_factory=lambda: MappingProxyType({}))
+    waiting: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, snapshot: Snapshot, expected: Expected) -> Self:
         sessions: dict[str, tuple[Session, ...]] = {}
+        peers: dict[str, Node] = {}
+        waiting: list[str] = []
         for session in snapshot.sessions or ():
-            node = expected.node_at(_canonical_all([session.address]))
+            own = _canonical_all([session.address])
+            node = expected.node_at(own) or expected.node_at(sorted(addresses_behind(snapshot, session)))
             if node is not None:
                 sessions[node.name] = (*sessions.get(node.name, ()), session)
+                peers.update(dict.fromkeys((one for one in own if one not in expected.owners), node))
+            elif session.interface is not None and session.state is not SessionState.ESTABLISHED:
+                waiting.append(session.interface)
         ranges = _networks(snapshot.dynamic_ranges)
         dynamic = frozenset(node.name for node in expected.nodes.values() if _covered(ranges, node))
-        return cls(snapshot, sessions, dynamic, _usual_remote_as(snapshot))
+        return cls(snapshot, sessions, dynamic, _usual_remote_as(snapshot), peers, tuple(waiting))
 
 
 def of_vip(view: RouterView, expected: Expected, target: Target, vip: str) -> VipEvidence:
     """Sort all that a snapshot holds on one VIP by the expected nodes of a target."""
-    hops = _hops(view.snapshot, expected, vip)
+    hops = _hops(view, expected, vip)
     by_node = None if hops is None else {hop.node: hop for hop in hops if hop.node is not None}
-    routes = _routes(view.snapshot, expected, vip)
+    routes = _routes(view, expected, vip)
     nodes: dict[str, Evidence] = {}
     for name in target.nodes:
         node = expected.nodes[name]
@@ -100,7 +113,7 @@ def of_vip(view: RouterView, expected: Expected, target: Target, vip: str) -> Vi
         nodes[name] = Evidence(
             node=node,
             configured=None if view.snapshot.sessions is None else bool(sessions or own),
-            dynamic=name in view.dynamic,
+            dynamic=name in view.dynamic or bool(view.waiting and not sessions),
             session=min(sessions, key=lambda session: _preference(session, family_of(vip)), default=None),
             routes=own,
             forwarded=None if by_node is None else hop is not None,
@@ -109,7 +122,8 @@ def of_vip(view: RouterView, expected: Expected, target: Target, vip: str) -> Vi
     return VipEvidence(hops, nodes, _announced(nodes, routes))
 
 
-def _hops(snapshot: Snapshot, expected: Expected, vip: str) -> tuple[Hop, ...] | None:
+def _hops(view: RouterView, expected: Expected, vip: str) -> tuple[Hop, ...] | None:
+    snapshot = view.snapshot
     if vip not in snapshot.fib:
         return None
     entry = snapshot.fib[vip]
@@ -118,7 +132,7 @@ def _hops(snapshot: Snapshot, expected: Expected, vip: str) -> tuple[Hop, ...] |
         if next_hop.address is None or not next_hop.usable:
             continue
         address = canonical(next_hop.address)
-        node = expected.node_at((address,)) or _node_behind(snapshot, expected, vip, next_hop)
+        node = expected.node_at((address,)) or _node_behind(view, expected, vip, next_hop)
         if node is None and _could_be_a_node(snapshot, vip, address):
             return None
         via = node.name if node is not None else address
@@ -131,18 +145,23 @@ def _hops(snapshot: Snapshot, expected: Expected, vip: str) -> tuple[Hop, ...] |
     return tuple(hops.values())
 
 
-def _routes(snapshot: Snapshot, expected: Expected, vip: str) -> dict[str, tuple[Route, ...]] | None:
+def _routes(view: RouterView, expected: Expected, vip: str) -> dict[str, tuple[Route, ...]] | None:
     """A VIP's routes by node: by the peer, and where the peer is no node (a route reflector) by the next hop."""
-    if vip not in snapshot.routes:
+    if vip not in view.snapshot.routes:
         return None
     by_node: dict[str, tuple[Route, ...]] = {}
-    for route in snapshot.routes[vip]:
-        node = expected.node_at(_canonical_all([route.peer])) if route.peer is not None else None
+    for route in view.snapshot.routes[vip]:
+        node = _peer(view, expected, route.peer)
         if node is None:
             node = expected.node_at(_canonical_all(route.next_hops))
         if node is not None:
             by_node[node.name] = (*by_node.get(node.name, ()), route)
     return by_node
+
+
+def _peer(view: RouterView, expected: Expected, address: str | None) -> Node | None:
+    own = _canonical_all([address]) if address is not None else ()
+    return expected.node_at(own) or next((view.peers[one] for one in own if one in view.peers), None)
 
 
 def _announced(nodes: Iterable[str], routes: Mapping[str, tuple[Route, ...]] | None) -> int | None:
@@ -172,12 +191,13 @@ def _usual_remote_as(snapshot: Snapshot) -> int | None:
     return snapshot.local_as
 
 
-def _node_behind(snapshot: Snapshot, expected: Expected, vip: str, next_hop: NextHop) -> Node | None:
+def _node_behind(view: RouterView, expected: Expected, vip: str, next_hop: NextHop) -> Node | None:
     """The node behind a next hop that is none of its configured addresses: the same MAC, else the same peer."""
     (address,) = _canonical_all([next_hop.address or ""]) or (None,)
     if address is None or family_of(address) != IPV6:
         return None
-    node = expected.node_at(addresses_of(snapshot, next_hop))
+    snapshot = view.snapshot
+    node = expected.node_at(addresses_of(snapshot, next_hop)) or view.peers.get(address)
     if node is not None:
         return node
     peers = {
@@ -186,7 +206,7 @@ def _node_behind(snapshot: Snapshot, expected: Expected, vip: str, next_hop: Nex
         if route.peer is not None and not route.filtered and address in _canonical_all(route.next_hops)
         for peer in _canonical_all([route.peer])
     }
-    node = expected.node_at(peers) if len(peers) == 1 else None
+    node = _peer(view, expected, next(iter(peers))) if len(peers) == 1 else None
     if node is None:
         return None
     return node if ipaddress.ip_address(address).is_link_local or node.address_for(vip) is None else None

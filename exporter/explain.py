@@ -11,13 +11,17 @@ from exporter.durations import format_duration
 from exporter.evidence import RouterView
 from exporter.status import DirectProbe, NodeStatus, PathStatus, Status
 from exporter.verdicts import Summary, Verdict
-from routers.platforms import REMEDIES
 
 _MARK = {True: ("ok  ", "green"), False: ("FAIL", "red"), None: ("?   ", "yellow")}
 
 
-def show_explanation(out: Console, status: Status, views: Mapping[str, RouterView], name: str) -> None:
-    """Say what is known of one node: alive, neighbor, session, then each path from route to probe."""
+def show_explanation(
+    out: Console, status: Status, views: Mapping[str, RouterView], name: str, syntax: str | None = None
+) -> None:
+    """Say what is known of one node: alive, neighbor, session, then each path from route to probe.
+
+    The commands that mend a fault are the router's own; `syntax` names a platform whose commands are shown, too.
+    """
     node = next(one for one in status.nodes if one.name == name)
     paths = [path for path in status.paths if path.node == name]
     out.print(Text.assemble((f"{node.name} ({node.address}) is "), (node.verdict.value, _colour(node.verdict))))
@@ -35,7 +39,7 @@ def show_explanation(out: Console, status: Status, views: Mapping[str, RouterVie
     for path in _distinct(paths):
         out.print()
         out.print(Text.assemble((path.verdict.value, "bold red"), f": {path.reason}"))
-        _show_cure(out, path)
+        _show_cure(out, path, syntax)
 
 
 def _explain_sessions(out: Console, router: str, path: PathStatus, view: RouterView | None, node: str) -> None:
@@ -47,7 +51,9 @@ def _explain_sessions(out: Console, router: str, path: PathStatus, view: RouterV
         _step(out, None, f"{router} did not tell its BGP neighbors")
     elif not sessions:
         covered = node in view.dynamic
-        _step(out, covered, f"{router} has no BGP neighbor with an address of {node}")
+        _step(out, covered or bool(view.waiting), f"{router} has no BGP neighbor with an address of {node}")
+        if view.waiting and not covered:
+            _step(out, False, f"nobody answers for {router}'s unnumbered neighbors {', '.join(view.waiting)}")
         if covered:
             _step(out, False, f"a dynamic-neighbor range of {router} covers it, but it has not connected")
     for session in sessions:
@@ -86,13 +92,15 @@ def _past_the_router(path: PathStatus, probe: DirectProbe) -> str:
     return f"past the router, straight through {path.node}: {said}"
 
 
-def _show_cure(out: Console, path: PathStatus) -> None:
+def _show_cure(out: Console, path: PathStatus, syntax: str | None) -> None:
     if path.cure is None:
         return
-    for platform in dict.fromkeys((path.cure.platform, *REMEDIES)):
+    for platform in dict.fromkeys((path.cure.platform, *([syntax] if syntax else ()))):
         text = path.cure.on(platform)
-        if text is not None:
-            where = f"on {path.router}" if platform == path.cure.platform else "where it would be"
+        where = f"on {path.router}" if platform == path.cure.platform else "where it would be"
+        if text is None and platform == syntax:
+            out.print(Text(f"  {platform} has no setting that mends this"))
+        elif text is not None:
             out.print(Text(f"  type {where} ({platform}):"))
             for line in text.splitlines():
                 out.print(Text(f"    {line}", style="cyan"))

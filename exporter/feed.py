@@ -12,7 +12,7 @@ from routers.exec import ExecTransport
 from routers.https import HttpsSettings, HttpsTransport
 from routers.model import NextHop, OracleFlow, Query, Snapshot
 from routers.platforms import PLATFORMS
-from routers.reader import ask_oracle, take_snapshot
+from routers.reader import Record, ask_oracle, take_snapshot
 from routers.ssh import SshSettings, SshTransport
 from routers.transport import RouterError, Transport, read_secret
 
@@ -31,6 +31,7 @@ class RouterFeed:
         self.snapshot: Snapshot | None = None
         self.error: str | None = None
         self.query_seconds: float | None = None
+        self.record: Record | None = None  # to keep what the router says, set one
         self._transport: Transport | None = None
 
     async def poll(self, query: Query) -> bool:
@@ -44,6 +45,7 @@ class RouterFeed:
                 replace(query, vrf=self.config.vrf, default_routes=self.config.default_routes),
                 self._now,
                 timeout_seconds=_QUERY_SECONDS,
+                record=self.record,
             )
             self.snapshot, self.error = _telling(snapshot), None
         except (RouterError, OSError, ValueError) as error:
@@ -65,6 +67,7 @@ class RouterFeed:
                 flows,
                 has_shell=self.platform.HAS_SHELL,
                 timeout_seconds=_QUERY_SECONDS,
+                record=self.record,
             )
         except (RouterError, OSError, ValueError) as error:
             self.error = str(error)

@@ -6,8 +6,9 @@ basis): a change of these moves flows, and what was learned before says nothing 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from probes.ports import REST_SECONDS, Source
 
@@ -71,8 +72,8 @@ class PathMap:
         if basis == self.basis:
             return False
         staying = {via for via, _ in basis}
-        known = self._before | self.known()
-        self._before = {source: via for source, via in known.items() if via in staying}
+        turns = _turns(self._before | self.known(), staying, self.limit)
+        self._before = dict(turns)
         self._again = list(self._before)
         self.rehash = Rehash(now, 0, 0) if self._before else None
         self.basis = basis
@@ -86,11 +87,14 @@ class PathMap:
         self.learned_at = _NEVER
 
     def fresh(self, count: int, now: float) -> list[Source]:
-        """Up to `count` flows whose next hop is not known: those of before the last change, then rested ones in the
-        candidates' order.
+        """Up to `count` flows whose next hop is not known: rested ones in the candidates' order.
+
+        After a change of next hops half of them are flows of before, as long as there are some. More would make a
+        next hop that is new wait: a resilient hash leaves most of them where they were.
         """
         known = self.known()
-        again, self._again = self._again[:count], self._again[count:]
+        half = -(-count // 2)
+        again, self._again = self._again[:half], self._again[half:]
         found = dict.fromkeys(source for source in again if source not in known)
         begun_anew = False
         while len(found) < count:
@@ -155,3 +159,13 @@ class PathMap:
 
     def _rested(self, source: Source, now: float) -> bool:
         return now - self._last.get(source, _NEVER) >= REST_SECONDS
+
+
+def _turns(known: Mapping[Source, str], staying: Container[str], most: int) -> list[tuple[Source, str]]:
+    """The flows of the next hops that stay, `most` of each, the youngest, by turns of one from each."""
+    by_via: dict[str, list[Source]] = {}
+    for source, via in known.items():
+        if via in staying:
+            by_via.setdefault(via, []).append(source)
+    columns = [[(source, via) for source in sources[-most:]] for via, sources in by_via.items()]
+    return [one for row in zip_longest(*columns) for one in row if one is not None]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from exporter.evidence import Evidence, RouterView
 from exporter.verdicts import PathFacts, PathResult, Sweep, Verdict
 from probes.model import Failure
 from routers.model import RemedyFacts, RemedyKind, SessionState, Snapshot, family_of
-from routers.platforms import REMEDIES
+from routers.platforms import PLATFORMS
 
 _MOST_NAMED = 4  # neighbors or next hops named in one sentence
 
@@ -35,7 +35,8 @@ class Cure:
 
     def on(self, platform: str) -> str | None:
         """The commands in a platform's own syntax, one a line."""
-        return REMEDIES[platform](self.kind, self.facts)
+        facts = self.facts if platform == self.platform else replace(self.facts, version=None)
+        return PLATFORMS[platform].remedy(self.kind, facts)
 
     @property
     def remedy(self) -> str | None:
@@ -60,11 +61,13 @@ def cure(verdict: Verdict, path: PathFacts, setting: Setting) -> Cure | None:
     seen_as = session.remote_as if session is not None and verdict is not Verdict.SESSION_DOWN else remote_as
     facts = RemedyFacts(
         local_as=view.snapshot.local_as,
-        neighbor=session.address if session is not None else path.evidence.node.address,
+        neighbor=(session.interface or session.address) if session is not None else path.evidence.node.address,
         remote_as=remote_as,
         family=family_of(setting.vip),
         paths=setting.expected_paths,
         internal=seen_as is None or seen_as == view.snapshot.local_as,
+        vrf=view.snapshot.vrf,
+        version=view.snapshot.version,
     )
     return Cure(view.snapshot.platform, kind, facts)
 
@@ -105,6 +108,9 @@ def _neighbor_missing(path: PathFacts, setting: Setting) -> str:
 
 def _session_down(path: PathFacts, setting: Setting) -> str:
     session = path.evidence.session if path.evidence is not None else None
+    if session is None and setting.view is not None and setting.view.waiting and path.node not in setting.view.dynamic:
+        waiting = _several(list(setting.view.waiting), "unnumbered neighbor")
+        return f"no session of {setting.router} is with {_who(path)}, and it has {waiting} that nobody answers for"
     if session is None:
         return f"a dynamic-neighbor range of {setting.router} covers {_who(path)}, but no session has come from it"
     state = "shut down by configuration" if session.admin_down else f"{session.state}, not Established"

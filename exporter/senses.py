@@ -14,7 +14,8 @@ from exporter.feed import RouterFeed
 from exporter.outside import Outside
 from probes.model import Flow, Identity, Outcome, Request
 from probes.ports import Source
-from routers.model import OracleFlow, canonical
+from routers.lookup import next_hops_behind
+from routers.model import NextHop, OracleFlow, canonical
 
 Place = tuple[str, str, str]
 """(router, target, vip): an endpoint behind one router."""
@@ -79,7 +80,7 @@ class EndpointSenses:
         answers = await self._feed.ask_oracle(list(flows))
         found: dict[Source, str] = {}
         for flow, next_hop in answers.items():
-            via = self.via_at(next_hop.address)
+            via = self.via_of(next_hop)
             if via is not None:
                 found[flows[flow]] = via
         return found
@@ -88,19 +89,20 @@ class EndpointSenses:
         """The next hop's own address for each source's flow to the service's port, as far as the router tells."""
         flows = {flow: source for source in sources if (flow := self.oracle_flow(source)) is not None}
         answers = await self._feed.ask_oracle(list(flows))
-        return {flows[flow]: canonical(hop.address) for flow, hop in answers.items() if hop.address is not None}
+        named = {flows[flow]: self._addresses_of(hop) for flow, hop in answers.items()}
+        return {source: found[0] for source, found in named.items() if len(found) == 1}
 
     def oracle_flow(self, source: Source, port: int | None = None) -> OracleFlow | None:
         """The service's own flow as the oracle is asked about it, or a TCP connection to another `port` of the VIP.
 
         None without a route to the VIP.
         """
-        address, vip = self.address_of(source), self._job.place[2]
+        address, vip, vrf = self.address_of(source), self._job.place[2], self._feed.config.vrf
         if address is None:
             return None
         if port is not None:
-            return OracleFlow(address, source.port, vip, port)
-        return OracleFlow(address, source.port, vip, self._job.target.port, self._job.module.transport)
+            return OracleFlow(address, source.port, vip, port, vrf=vrf)
+        return OracleFlow(address, source.port, vip, self._job.target.port, self._job.module.transport, vrf)
 
     async def trace(self, sources: Sequence[Source]) -> Mapping[Source, str]:
         """The via of each flow, as far as nodes answer a trace of it now."""
@@ -118,6 +120,29 @@ class EndpointSenses:
         """The canonical address from which a flow starts, chosen by the kernel where none is pinned."""
         address = source.address or self._outside.local_source(self._job.place[2])
         return None if address is None else canonical(address)
+
+    def via_of(self, next_hop: NextHop) -> str | None:
+        """The next hop in use that the oracle names; None where it names an interface that several share."""
+        vias = self.vias_of(next_hop)
+        return next(iter(vias)) if len(vias) == 1 else None
+
+    def vias_of(self, next_hop: NextHop) -> frozenset[str | None]:
+        """All that an answer of the oracle may mean: several where it names an interface that they share.
+
+        None among them stands for a next hop that is not in use.
+        """
+        return frozenset(self.via_at(address) for address in self._addresses_of(next_hop))
+
+    def _addresses_of(self, next_hop: NextHop) -> tuple[str, ...]:
+        """The address of an answer, or of each next hop that the FIB has behind the interface that it names."""
+        if next_hop.address is not None:
+            return (canonical(next_hop.address),)
+        snapshot = self._feed.snapshot
+        entry = None if snapshot is None else snapshot.fib.get(self._job.place[2])
+        if entry is None or next_hop.interface is None:
+            return ()
+        behind = next_hops_behind(entry, next_hop.interface)
+        return tuple(dict.fromkeys(canonical(hop.address) for hop in behind if hop.address is not None))
 
     def via_at(self, address: str | None) -> str | None:
         """The next hop in use that has this address: the one in the FIB, or any other of the node's."""

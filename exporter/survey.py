@@ -140,7 +140,20 @@ class Survey:
             await self._locate(first, reach, deadline)
         if reach.hops is None:
             return
-        await self._compare(first, reach, deadline)
+        pressing = any(self._presses(subject, enough) for subject in subjects)
+        if not pressing:
+            await self._compare(first, reach, deadline)
+        await self._learn_all(reach, subjects, deadline, enough)
+        if pressing:
+            await self._compare(first, reach, deadline)
+        for subject in subjects:
+            if self._wants_traces(subject):
+                await self._refresh(subject, reach)
+            elif subject.endpoint.method is Method.SWEEP:
+                await self._enumerate(subject, reach, deadline)
+
+    async def _learn_all(self, reach: Reach, subjects: list[Subject], deadline: float, enough: int) -> None:
+        """Trace flows of the endpoints that lack some, by turns, until `enough` are known of each next hop."""
         needy = [subject for subject in subjects if self._wants_traces(subject) and self._short(subject)]
         while needy and self._outside.now() < deadline:
             sent = self.asker.sent
@@ -149,11 +162,6 @@ class Survey:
             if self.asker.sent == sent:
                 break  # no flow is left to be tried, or no node may be asked before the deadline
             needy = [subject for subject in needy if self._urgent(subject, enough)]
-        for subject in subjects:
-            if self._wants_traces(subject):
-                await self._refresh(subject, reach)
-            elif subject.endpoint.method is Method.SWEEP:
-                await self._enumerate(subject, reach, deadline)
 
     async def _locate(self, subject: Subject, reach: Reach, deadline: float) -> None:
         """Find the distance at which next hops answer: right behind the router's own answer, if it gives one."""
@@ -296,6 +304,10 @@ class Survey:
             return False  # experiments go on, and may redeem them
         told = [check for one in waiting for check in one.oracle]
         return not (subject.has_oracle and subject.wanted == "auto" and trust.oracle.proven(told))
+
+    def _presses(self, subject: Subject, enough: int) -> bool:
+        """Whether traces that are believed already are waited for: experiments ask the same nodes, and come later."""
+        return subject.trust.segments.proven() and self._wants_traces(subject) and self._urgent(subject, enough)
 
     def _short(self, subject: Subject) -> bool:
         """Whether more flows of its next hops are wanted, and can be had."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -12,7 +14,7 @@ from rich.text import Text
 from exporter.durations import format_duration
 from exporter.status import NodeStatus, PathStatus, RouterStatus, Status, TargetStatus
 from exporter.verdicts import Summary, Verdict
-from routers.model import Snapshot
+from routers.model import NextHop, OracleFlow, Snapshot
 
 _STYLE = {"ok": "green", "unverified": "yellow", "degraded": "yellow", "router_unknown": "yellow"}
 _WIDTH_IN_PIPE = 160
@@ -22,6 +24,12 @@ def console(*, stderr: bool = False) -> Console:
     """A console that does not fold tables to 80 columns when its output goes into a pipe."""
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, width=None if stream.isatty() else _WIDTH_IN_PIPE, highlight=False)
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """A document on standard output."""
+    json.dump(document, sys.stdout, indent=2)
+    sys.stdout.write("\n")
 
 
 def show_status(out: Console, status: Status) -> None:
@@ -65,6 +73,20 @@ def show_routers(out: Console, routers: Iterable[RouterStatus], snapshots: dict[
         snapshot = snapshots.get(router.name)
         if snapshot is not None:
             _show_snapshot(out, router, snapshot)
+
+
+def show_flows(out: Console, flows: Mapping[OracleFlow, NextHop | None]) -> None:
+    """The next hop that a router says each flow takes."""
+    table = _table("flow", "next hop")
+    for flow, hop in flows.items():
+        ends = [f"[{address}]:{port}" if ":" in address else f"{address}:{port}" for address, port in _ends(flow)]
+        told = "not told" if hop is None else f"{hop.address or 'on link'} dev {hop.interface or '?'}"
+        table.add_row(f"{flow.protocol} {ends[0]} to {ends[1]}", told)
+    out.print(table)
+
+
+def _ends(flow: OracleFlow) -> tuple[tuple[str, int], tuple[str, int]]:
+    return (flow.source, flow.source_port), (flow.destination, flow.destination_port)
 
 
 def _show_snapshot(out: Console, router: RouterStatus, snapshot: Snapshot) -> None:

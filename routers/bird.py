@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from routers import linux, linux_oracle
 from routers.bird_exports import Kernels, routes_of
 from routers.bird_protocols import protocols_of, server_time, session_of
-from routers.bird_routes import entries_of, heard, tables_of
+from routers.bird_routes import entries_of, heard, of_tables, tables_of
 from routers.jsontext import as_prefix, digest, phrase
 from routers.model import IPV4, IPV6, Answer, Command, Query, RemedyFacts, RemedyKind, Snapshot, canonical, family_of
 
@@ -40,15 +40,15 @@ def ask(query: Query) -> tuple[Command, ...]:
     return (
         _birdc(_STATUS, "show status"),
         _birdc(_PROTOCOLS, "show protocols all"),
-        *_route_commands(_ROUTES, "show route all", query.vips),
-        *_route_commands(_FILTERED, "show route all filtered", query.vips),
+        *_route_commands(_ROUTES, f"show route all{_tables_asked(query)}", query.vips),
+        *_route_commands(_FILTERED, f"show route all filtered{_tables_asked(query)}", query.vips),
         *linux.ask(query),
     )
 
 
 def follow_up(query: Query, answers: Mapping[str, Answer]) -> tuple[Command, ...]:
     """What each kernel protocol exports for the VIPs: the next hops that BIRD wants in the kernel."""
-    protocols = _protocols(_said(_PROTOCOLS, answers), [])
+    protocols = _of_vrf(_protocols(_said(_PROTOCOLS, answers), []), query)
     exports = (
         command
         for family in (IPV4, IPV6)
@@ -63,7 +63,11 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
     problems: list[str] = []
     status = _text(_STATUS, answers, problems) or ""
     protocols = _protocols(_text(_PROTOCOLS, answers, problems), problems)
-    bgp = [protocol for protocol in protocols or () if protocol.type == "BGP"]
+    ours = _of_vrf(protocols, query)
+    no_kernel_vrf = any(linux.missing_vrf(answer, query.vrf) for answer in answers.values())
+    if protocols is not None and ours is None and not no_kernel_vrf:
+        problems.append(f"BIRD has no protocol in VRF {query.vrf}: see vrf of this router in the configuration")
+    bgp = [protocol for protocol in ours or () if protocol.type == "BGP"]
     ranges = tuple(str(prefix) for protocol in bgp if (prefix := as_prefix(protocol.fields.get("Neighbor range"))))
     sessions = {
         protocol.name: session
@@ -71,16 +75,16 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
         if (session := session_of(protocol, ranges, server_time(status), taken_at))
     }
     fib, fib_problems = linux.read_fib(answers, query)
-    neighbors, neighbor_problems = linux.read_neighbors(answers)
+    neighbors, neighbor_problems = linux.read_neighbors(answers, query.vrf)
     addresses, address_problems = linux.read_addresses(answers)
-    kernels = {family: _read_kernels(family, protocols, query, answers, problems) for family in (IPV4, IPV6)}
-    routes = _read_routes(query, sessions, fib, kernels, answers, problems)
+    kernels = {family: _read_kernels(family, ours, query, answers, problems) for family in (IPV4, IPV6)}
+    routes = _read_routes(query, ours, sessions, fib, kernels, answers, problems)
     version = re.search(r"BIRD v?(\d\S*)", status)
     return Snapshot(
         router=router,
         platform=PLATFORM,
         taken_at=taken_at,
-        sessions=None if protocols is None else tuple(sessions.values()),
+        sessions=None if ours is None else tuple(sessions.values()),
         dynamic_ranges=ranges,
         routes=MappingProxyType(routes),
         fib=MappingProxyType(fib),
@@ -105,6 +109,7 @@ def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
             "protocol bgp <name> {",
             f"  local as {local};",
             f"  neighbor {facts.neighbor} as {remote};",
+            *((f'  vrf "{facts.vrf}";',) if facts.vrf not in (None, "default") else ()),
             f"  {channel}",
             "}",
         ),
@@ -121,6 +126,34 @@ def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
         return None
     load = () if kind is RemedyKind.SESSION_SHUTDOWN else ("birdc configure",)
     return "\n".join((*lines[kind], *load))
+
+
+def _vrf(query: Query) -> str | None:
+    return None if query.vrf == "default" else query.vrf
+
+
+def _tables_asked(query: Query) -> str:
+    """Which tables a VRF has is told together with their routes, so routes are asked for in every table."""
+    return "" if _vrf(query) is None else " table all"
+
+
+def _of_vrf(protocols: Sequence[Protocol] | None, query: Query) -> Sequence[Protocol] | None:
+    """The protocols of the VRF that is asked about; None where they are not told, or it has none.
+
+    Without one all of them: BIRD's default tables are asked, whoever fills them.
+    """
+    vrf = _vrf(query)
+    if protocols is None or vrf is None:
+        return protocols
+    return [one for one in protocols if one.vrf == vrf] or None
+
+
+def _told(name: str, protocols: Sequence[Protocol] | None, query: Query, answers: Mapping[str, Answer]) -> str | None:
+    """What birdc printed on the tables of the VRF that is asked about."""
+    text = _said(name, answers)
+    if text is None or _vrf(query) is None:
+        return text
+    return of_tables(text, frozenset(table for one in protocols or () for table in one.tables))
 
 
 def _birdc(name: str, question: str) -> Command:
@@ -180,7 +213,8 @@ def _kernels(
 
     Those that are down export nothing, and are left out.
     """
-    texts = [_said(command.name, answers) for command in _route_commands(_ROUTES, "", query.vips, (family,))]
+    names_asked = [command.name for command in _route_commands(_ROUTES, "", query.vips, (family,))]
+    texts = [_told(name, protocols, query, answers) for name in names_asked]
     tables = {table for text in texts if text for table in tables_of(text)}
     names = tuple(
         one.name
@@ -215,6 +249,7 @@ def _read_kernels(
 
 def _read_routes(
     query: Query,
+    protocols: Sequence[Protocol] | None,
     sessions: Mapping[str, Session],
     fib: Mapping[str, FibEntry | None],
     kernels: Mapping[int, Kernels | None],
@@ -223,11 +258,13 @@ def _read_routes(
 ) -> dict[str, tuple[Route, ...]]:
     """VIP -> its routes, filtered ones last; a VIP whose table could not be read is left out."""
     found: dict[str, tuple[Route, ...]] = {}
-    tables = {
-        command.name: _text(command.name, answers, problems)
-        for show in (_ROUTES, _FILTERED)
-        for command in _route_commands(show, "", query.vips)
-    }
+    tables = {}
+    for show in (_ROUTES, _FILTERED):
+        for command in _route_commands(show, "", query.vips):
+            told = _text(command.name, answers, problems)
+            tables[command.name] = None if told is None else _told(command.name, protocols, query, answers)
+    if _vrf(query) is not None and protocols is None:
+        return {}
     for family in (IPV4, IPV6):
         names = [name for name in tables if name.startswith(f"{_ROUTES} {family}.")]
         if any(tables[name] is None for name in names):
@@ -239,7 +276,8 @@ def _read_routes(
             if name.startswith(f"{_FILTERED} {family}.")
             for entry in entries_of(text or "")
         ]
+        shortest = 0 if query.default_routes else 1
         for vip in _unique(query.vips):
             if family_of(vip) == family:
-                found[vip] = routes_of(vip, accepted, dropped, kernels[family], fib.get(vip))
+                found[vip] = routes_of(vip, accepted, dropped, kernels[family], fib.get(vip), shortest=shortest)
     return found

@@ -40,14 +40,21 @@ class _Shares:
 
 
 def routes_of(
-    vip: str, accepted: list[Heard], dropped: list[Heard], kernels: Kernels | None, entry: FibEntry | None
+    vip: str,
+    accepted: list[Heard],
+    dropped: list[Heard],
+    kernels: Kernels | None,
+    entry: FibEntry | None,
+    *,
+    shortest: int = 1,
 ) -> tuple[Route, ...]:
     """The routes of a VIP, marked as used or not, then those that the import filter dropped.
 
-    Without `kernels`, the answers on exports, only the FIB `entry` tells what is used.
+    Without `kernels`, the answers on exports, only the FIB `entry` tells what is used. `shortest`: the least length
+    of a prefix that counts.
     """
-    covering = longest(vip, accepted, shortest=1)
-    shortest = length_of(covering[0].route) if covering else 1
+    covering = longest(vip, accepted, shortest=shortest)
+    shortest = length_of(covering[0].route) if covering else shortest
     if kernels is None:
         routes = explained([_marked_by_fib(one, entry) for one in covering], _MULTIPATH)
     else:

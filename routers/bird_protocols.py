@@ -36,6 +36,17 @@ class Protocol:
     fields: dict[str, str] = field(default_factory=dict)
     channels: dict[int, dict[str, str]] = field(default_factory=dict)
 
+    @property
+    def vrf(self) -> str | None:
+        """The VRF that it is confined to; None for the default one, which BIRD may name."""
+        name = self.fields.get("VRF")
+        return None if name in (None, "", "default") else name
+
+    @property
+    def tables(self) -> frozenset[str]:
+        """The tables that its channels are connected to."""
+        return frozenset(own["Table"] for own in self.channels.values() if own.get("Table"))
+
 
 def protocols_of(text: str) -> list[Protocol] | None:
     """The blocks of `show protocols all`; None where there is no table of them."""
@@ -81,6 +92,7 @@ def session_of(protocol: Protocol, ranges: Sequence[str], now: datetime | None, 
         prefix_limit_hit=not up and "limit" in (error or "").lower(),
         keeps_filtered=frozenset(family for family, match in counts.items() if match[2]) if counts else None,
         prefixes_filtered=MappingProxyType({family: int(match[2]) for family, match in counts.items() if match[2]}),
+        router_id=as_address(fields.get("Neighbor ID")) if up else None,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from routers.jsontext import as_address, as_number, as_prefix
@@ -58,6 +58,18 @@ def tables_of(text: str) -> frozenset[str]:
     return frozenset(match[1] for line in text.splitlines() if (match := _TABLE.fullmatch(line)))
 
 
+def of_tables(text: str, tables: Collection[str]) -> str:
+    """The part of a text that shows routes of these tables."""
+    kept: list[str] = []
+    ours = False
+    for line in text.splitlines(keepends=True):
+        if match := _TABLE.fullmatch(line.rstrip()):
+            ours = match[1] in tables
+        if ours:
+            kept.append(line)
+    return "".join(kept)
+
+
 def entries_of(text: str) -> Iterator[Entry]:
     """The routes of `show route`; those below the first of a prefix do not repeat it."""
     prefix: str | None = None
@@ -90,7 +102,8 @@ def heard(entry: Entry, sessions: Mapping[str, Session]) -> Heard:
     session = sessions.get(heading["protocol"])
     origin = heading["heard"].rpartition("from ")[2] if "from " in heading["heard"] else None
     vias = entry.vias
-    hops = dict.fromkeys(hop for hop in (*(via.address for via in vias), *map(as_address, announced)) if hop)
+    named = (*(via.address for via in vias), *map(as_address, announced))
+    hops = dict.fromkeys(hop for hop in named if hop and hop != "::")  # none: only the link-local one was announced
     valid = heading["type"] == "unicast"
     best = heading["primary"] is not None
     route = Route(

@@ -34,6 +34,7 @@ FIB_V6 = "kernel IPv6 FIB"
 NEIGHBORS = "kernel neighbor table"
 ADDRESSES = "kernel addresses"
 HASH_POLICY = "kernel hash policy"
+COVERING = "kernel routes that drop"
 RULES = {IPV4: "kernel policy rules", IPV6: "kernel IPv6 policy rules"}
 WAYS_BACK = "kernel routes to the prober"
 ROUTED = {IPV4: "kernel FIB by policy", IPV6: "kernel IPv6 FIB by policy"}
@@ -50,35 +51,63 @@ _DROPPING = {
     "No route to host": "unreachable",
     "Permission denied": "prohibit",
 }  # what the kernel answers for these route types (fib_props in net/ipv4/fib_semantics.c)
+_UNKNOWN_VRF = re.compile(r'argument "[^"]{0,64}" is wrong: (?:Invalid VRF|Not a valid VRF name)')
 _UNUSABLE = {"dead", "linkdown"}
 _USUAL_TABLES = {"local", "main", "default", "255", "254", "253"}
 
 
 def ask(query: Query) -> tuple[Command, ...]:
-    """The questions about forwarding that `read_fib`, `read_neighbors` and `read_hash_policy` understand."""
-    v4 = "".join(f"route get {vip} fibmatch\n" for vip in _vips(query, IPV4))
+    """The questions about forwarding that `read_fib`, `read_neighbors` and `read_hash_policy` understand.
+
+    Raises ValueError for text that is no address, or cannot be the name of a VRF.
+    """
+    vrf = in_vrf(query.vrf)
+    within = "".join(f" {word}" for word in vrf)
+    v4 = "".join(f"route get {vip}{within} fibmatch\n" for vip in _vips(query, IPV4))
     # For IPv6 fibmatch names another route now and then, where routes share nexthop objects (seen on 6.18
     # with FRR 8.4: rt6_info is cached per nexthop); a listing of the routes that cover the VIP does not.
-    v6 = "".join(f"route show match {vip}\n" for vip in _vips(query, IPV6))
+    v6 = "".join(f"route show{within} match {vip}\n" for vip in _vips(query, IPV6))
     return (
         *((Command(FIB, BATCH, stdin=v4),) if v4 else ()),
         *((Command(FIB_V6, BATCH_V6, stdin=v6),) if v6 else ()),
-        Command(NEIGHBORS, ("ip", "-j", "neigh", "show")),
+        Command(NEIGHBORS, ("ip", "-j", "neigh", "show", *vrf)),
         Command(ADDRESSES, ("ip", "-j", "address", "show")),
         Command(HASH_POLICY, ("grep", "-H", "", *_HASH_FILES.values())),
         Command(RULES[IPV4], ("ip", "-j", "rule", "show")),
         Command(RULES[IPV6], ("ip", "-6", "-j", "rule", "show")),
-        *((Command(WAYS_BACK, BATCH, stdin=_each("route get {}", _sources(query))),) if query.sources else ()),
+        *(
+            (Command(WAYS_BACK, BATCH, stdin=_each(f"route get {{}}{within}", _sources(query))),)
+            if query.sources
+            else ()
+        ),
     )
+
+
+def in_vrf(vrf: str | None) -> tuple[str, ...]:
+    """The words that put a question of ip-route(8) into a VRF; none for the default one.
+
+    Raises ValueError for what cannot be the name of an interface, which a VRF is.
+    """
+    if vrf in (None, "default"):
+        return ()
+    if not INTERFACE.fullmatch(vrf or ""):
+        raise ValueError(
+            f"vrf {vrf!r} cannot be the name of a VRF of Linux, which is an interface of 15 letters at most"
+        )
+    return "vrf", vrf or ""
 
 
 def follow_up(query: Query, answers: Mapping[str, Answer]) -> tuple[Command, ...]:
     """Where policy rules lead flows to other tables: the routes that the prober's own flows to the VIPs meet.
 
-    For IPv6, where fibmatch is not to be trusted, the next hop of one flow, which must be one of those listed.
+    For IPv6, where fibmatch is not to be trusted, the next hop of one flow, which must be one of those listed. And
+    where a VIP's packets are dropped, by which route: the complaint does not tell.
     """
     ways = _ways_back(query, answers)
     found = []
+    if dropped := _dropped(query, answers):
+        within = "".join(f" {word}" for word in in_vrf(query.vrf))
+        found.append(Command(COVERING, BATCH, stdin=_each(f"route show{within} match {{}}", dropped)))
     for version, batch, more in ((IPV4, BATCH, " fibmatch"), (IPV6, BATCH_V6, "")):
         vips = [vip for vip in _vips(query, version) if _way_in(query, vip, ways)]
         if vips and _has_policy(answers.get(RULES[version])):
@@ -98,16 +127,51 @@ def read_fib(answers: Mapping[str, Answer], query: Query) -> tuple[dict[str, Fib
         try:
             rows, failures = aligned(answers.get(name), len(vips))
         except ValueError as error:
-            problems.append(f"{name}: {error}")
+            problems.append(missing_vrf(answers.get(name), query.vrf) or f"{name}: {error}")
             continue
         for number, vip in enumerate(vips):
             try:
                 failed = number in failures
-                fib[vip] = _failed_entry(failures[number], vip) if failed else _longest(rows[number], vip)
+                fib[vip] = _failed_entry(failures[number], vip) if failed else _longest(rows[number], vip, query)
             except ValueError as error:
                 problems.append(f"{name}: {vip}: {error}")
+    _name_dropping_routes(fib, problems, answers, query)
     _apply_policy(fib, problems, answers, query)
     return fib, problems
+
+
+def missing_vrf(answer: Answer | None, vrf: str | None) -> str | None:
+    """A sentence for people if the router answered that there is no such VRF."""
+    if answer is None or not _UNKNOWN_VRF.search(answer.stderr[:4096]):
+        return None
+    return f"the router's kernel has no VRF {vrf}: see `ip vrf show` there, and vrf of this router in the configuration"
+
+
+def _dropped(query: Query, answers: Mapping[str, Answer]) -> tuple[str, ...]:
+    """The IPv4 VIPs whose packets some route drops; for IPv6 that route stands in the answer."""
+    vips = _vips(query, IPV4)
+    try:
+        _, failures = aligned(answers.get(FIB), len(vips))
+    except ValueError:
+        return ()
+    return tuple(vips[number] for number, said in failures.items() if said.endswith(tuple(_DROPPING)))
+
+
+def _name_dropping_routes(
+    fib: dict[str, FibEntry | None], problems: list[str], answers: Mapping[str, Answer], query: Query
+) -> None:
+    """A default route that drops is no route to a VIP: by custom every VRF ends with one (kernel doc vrf.rst)."""
+    if COVERING not in answers:
+        return
+    vips = _dropped(query, answers)
+    try:
+        rows, _ = aligned(answers[COVERING], len(vips))
+        for number, row in rows.items():
+            entry = _longest(row, vips[number], query)
+            if entry is None or entry.kind in _DROPPING.values():
+                fib[vips[number]] = entry
+    except ValueError as error:
+        problems.append(f"{COVERING}: {error}")
 
 
 def _apply_policy(
@@ -127,7 +191,7 @@ def _apply_policy(
             told = {vips[number]: row for number, row in rows.items()}
             for vip, answered in told.items():
                 if version == IPV4:
-                    fib[vip] = _longest(answered, vip)
+                    fib[vip] = _longest(answered, vip, query)
                 elif fib.get(vip) is not None and not _is_one_of(answered, fib[vip]):
                     del fib[vip]
                     problems.append(f"{name}: {vip}: policy rules lead flows to a route that cannot be listed")
@@ -173,12 +237,14 @@ def _each(line: str, values: Sequence[str]) -> str:
     return "".join(f"{line.format(value)}\n" for value in values)
 
 
-def read_neighbors(answers: Mapping[str, Answer]) -> tuple[tuple[LinkNeighbor, ...] | None, list[str]]:
+def read_neighbors(
+    answers: Mapping[str, Answer], vrf: str | None = None
+) -> tuple[tuple[LinkNeighbor, ...] | None, list[str]]:
     """The ARP and ND tables (None if they could not be read), and what could not be read."""
     try:
         rows = as_list(parse(usable(answers.get(NEIGHBORS))))
     except ValueError as error:
-        return None, [f"{NEIGHBORS}: {error}"]
+        return None, [missing_vrf(answers.get(NEIGHBORS), vrf) or f"{NEIGHBORS}: {error}"]
     found = (_link_neighbor(as_dict(row)) for row in rows)
     return tuple(neighbor for neighbor in found if neighbor), []
 
@@ -262,10 +328,12 @@ def _failed_entry(complaint: str, vip: str) -> FibEntry | None:
     raise ValueError(complaint or "failed without a message")
 
 
-def _longest(rows: Sequence[dict[str, Any]], vip: str) -> FibEntry | None:
-    """The entry that wins: the longest prefix, and of equal ones the lowest metric. None: only default routes."""
+def _longest(rows: Sequence[dict[str, Any]], vip: str, query: Query) -> FibEntry | None:
+    """The entry that wins: the longest prefix, and of equal ones the lowest metric. None: only default routes, and
+    those do not count.
+    """
     found = [(_covering(row.get("dst"), vip), row) for row in rows]
-    specific = [(prefix, row) for prefix, row in found if prefix.prefixlen > 0]
+    specific = [(prefix, row) for prefix, row in found if prefix.prefixlen > 0 or query.default_routes]
     if not specific:
         return None
     prefix, row = min(specific, key=lambda one: (-one[0].prefixlen, as_int(one[1].get("metric")) or 0))
@@ -273,12 +341,13 @@ def _longest(rows: Sequence[dict[str, Any]], vip: str) -> FibEntry | None:
 
 
 def _entry(prefix: Prefix, row: dict[str, Any]) -> FibEntry:
+    kind = as_text(row.get("type")) or "unicast"
     hops = [as_dict(hop) for hop in as_list(row.get("nexthops"))] or [row]
     return FibEntry(
         prefix=str(prefix),
-        next_hops=tuple(next_hop_of(hop) for hop in hops),
+        next_hops=() if kind in _DROPPING.values() else tuple(next_hop_of(hop) for hop in hops),
         protocol=as_text(row.get("protocol")),
-        kind=as_text(row.get("type")) or "unicast",
+        kind=kind,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from routers.jsontext import as_address, as_dict, as_list, as_text, parse
-from routers.linux import BATCH, INTERFACE, aligned, next_hop_of, usable
+from routers.linux import BATCH, INTERFACE, aligned, in_vrf, next_hop_of, usable
 from routers.model import Answer, Command, NextHop, OracleFlow, canonical
 
 if TYPE_CHECKING:
@@ -20,8 +20,11 @@ INGRESS = "kernel route to the prober"
 
 
 def prepare(flows: Sequence[OracleFlow]) -> tuple[Command, ...]:
-    """Ask which interface leads back to each source. Raises ValueError for an address that is none."""
-    return tuple(_way_back(source) for source in _sources(flows))
+    """Ask which interface leads back to each source, in the flows' VRF: flows that enter by it are routed there.
+
+    Raises ValueError for an address that is none.
+    """
+    return tuple(_way_back(source, _of(source, flows)[0].vrf) for source in _sources(flows))
 
 
 def ask(flows: Sequence[OracleFlow], answers: Mapping[str, Answer]) -> tuple[Command, ...]:
@@ -31,7 +34,7 @@ def ask(flows: Sequence[OracleFlow], answers: Mapping[str, Answer]) -> tuple[Com
     """
     commands = []
     for source in _sources(flows):
-        interface = _interface(answers.get(_way_back(source).name, Answer()))
+        interface = _interface(answers.get(_name(INGRESS, source), Answer()))
         if interface is not None:
             commands.append(_question(source, interface, _of(source, flows)))
     if flows and not commands:
@@ -66,8 +69,8 @@ def _name(what: str, source: str) -> str:
     return f"{what} {source}"
 
 
-def _way_back(source: str) -> Command:
-    return Command(_name(INGRESS, source), ("ip", "-j", "route", "get", canonical(source)))
+def _way_back(source: str, vrf: str | None) -> Command:
+    return Command(_name(INGRESS, source), ("ip", "-j", "route", "get", canonical(source), *in_vrf(vrf)))
 
 
 def _interface(answer: Answer) -> str | None:

@@ -78,7 +78,11 @@ class SessionState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A BGP neighbor as the router holds it. `families` are those negotiated or activated (4, 6)."""
+    """A BGP neighbor as the router holds it. `families` are those negotiated or activated (4, 6).
+
+    `interface`: the neighbor is configured by it alone (unnumbered); `address` is then the link-local one that was
+    heard there, or the interface's name while nobody was. `router_id`: the neighbor's BGP identifier.
+    """
 
     address: str
     state: SessionState
@@ -95,6 +99,8 @@ class Session:
     prefix_limit_hit: bool = False
     keeps_filtered: frozenset[int] | None = None  # families whose filtered routes the router remembers
     prefixes_filtered: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
+    interface: str | None = None
+    router_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,17 +210,22 @@ class Snapshot:
     hash_policy: Mapping[int, HashPolicy] = field(default_factory=lambda: MappingProxyType({}))
     version: str | None = None
     problems: tuple[str, ...] = ()
+    vrf: str | None = None  # that was asked about; the reader sets it
 
 
 @dataclass(frozen=True, slots=True)
 class OracleFlow:
-    """A flow for which the router is asked, without sending it, which next hop it would take."""
+    """A flow for which the router is asked, without sending it, which next hop it would take.
+
+    `vrf`: the VRF in which it is routed, None for the default one.
+    """
 
     source: str
     source_port: int
     destination: str
     destination_port: int
     protocol: str = "tcp"  # or "udp"
+    vrf: str | None = None
 
 
 class RemedyKind(StrEnum):
@@ -240,3 +251,5 @@ class RemedyFacts:
     family: int = IPV4
     paths: int | None = None  # next hops that should be installed together
     internal: bool = True  # iBGP
+    vrf: str | None = None
+    version: str | None = None  # the release of the router's own platform, where its syntax depends on it

@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from routers import bird, edgeos, frr
+from routers import bird, edgeos, eos, frr, nxos, unifi, vyos
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from routers.model import Answer, Command, NextHop, OracleFlow, Query, RemedyFacts, RemedyKind, Snapshot
 
@@ -64,9 +64,14 @@ class Platform(Protocol):
         ...
 
 
-PLATFORMS: Mapping[str, Platform] = MappingProxyType({"frr": frr, "bird": bird})
-
-REMEDIES: Mapping[str, Callable[[RemedyKind, RemedyFacts], str | None]] = MappingProxyType(
-    {"frr": frr.remedy, "bird": bird.remedy, "edgeos": edgeos.remedy}
+PLATFORMS: Mapping[str, Platform] = MappingProxyType(
+    {
+        "bird": bird,
+        "edgeos": edgeos,
+        "eos": eos,
+        "frr": frr,
+        "nxos": nxos,
+        "unifi": unifi,
+        "vyos": vyos,
+    }
 )
-"""Platforms whose syntax is known, those that cannot be read yet included."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from routers import shell
@@ -29,6 +30,19 @@ _HOPELESS = {
 }
 
 
+@dataclass(slots=True)
+class Record:
+    """What a router was asked and what it said, kept as it came; `taken_at` is the snapshot's."""
+
+    query: Query | None = None
+    taken_at: float = 0.0
+    commands: list[Command] = field(default_factory=list)
+    answers: dict[str, Answer] = field(default_factory=dict)
+    flows: list[OracleFlow] = field(default_factory=list)
+    oracle_commands: list[Command] = field(default_factory=list)
+    oracle_answers: dict[str, Answer] = field(default_factory=dict)
+
+
 async def take_snapshot(
     router: str,
     platform: Platform,
@@ -38,22 +52,26 @@ async def take_snapshot(
     *,
     timeout_seconds: float = TIMEOUT_SECONDS,
     max_bytes: int = MAX_BYTES,
+    record: Record | None = None,
 ) -> Snapshot:
     """Ask everything at once, then what the answers call for, and read what came back.
 
     Where the platform has a shell the commands go to one; one by one where that fails. Each way has half of
     `timeout_seconds`. `clock` gives seconds since the epoch; the snapshot bears the time before the first
     question. A command that could not be run costs its own part (`Snapshot.problems`). Raises RouterError when
-    none of the first could be.
+    none of the first could be. A `record` keeps what was said.
     """
     taken_at = clock()
     commands = platform.ask(query)
+    kept = record or Record()
+    kept.query, kept.taken_at = query, taken_at
     answers, errors = await _ask(transport, commands, timeout_seconds, max_bytes, has_shell=platform.HAS_SHELL)
     if errors and len(errors) == len(commands):
         raise errors[0]
     more = platform.follow_up(query, answers)
     answers |= (await _ask(transport, more, timeout_seconds, max_bytes, has_shell=platform.HAS_SHELL))[0]
-    return platform.read(router, query, answers, taken_at)
+    kept.commands, kept.answers = [*commands, *more], answers
+    return replace(platform.read(router, query, answers, taken_at), vrf=query.vrf)
 
 
 async def ask_oracle(
@@ -64,6 +82,7 @@ async def ask_oracle(
     has_shell: bool,
     timeout_seconds: float = TIMEOUT_SECONDS,
     max_bytes: int = MAX_BYTES,
+    record: Record | None = None,
 ) -> Mapping[OracleFlow, NextHop]:
     """Ask a router which next hop each flow takes; flows that it does not forward are left out.
 
@@ -75,8 +94,12 @@ async def ask_oracle(
         answers, errors = await _ask(transport, commands, timeout_seconds, max_bytes, has_shell=has_shell)
         if errors and len(errors) == len(commands):
             raise errors[0]
+        kept.oracle_commands += commands
+        kept.oracle_answers |= answers
         return answers
 
+    kept = record or Record()
+    kept.flows += flows
     if not flows:
         return {}
     try:

@@ -27,23 +27,6 @@ MAY_IMPORT = {
 EXCEPTIONS = {("exporter.cli", "lab"): "the command line offers the rehearsal network"}
 
 _PURE_ROOMS = {
-    "routers": (
-        "bird",
-        "bird_exports",
-        "bird_protocols",
-        "bird_routes",
-        "edgeos",
-        "frr",
-        "jsontext",
-        "linux",
-        "linux_oracle",
-        "lookup",
-        "model",
-        "plain",
-        "platforms",
-        "selection",
-        "vtysh",
-    ),
     "probes": (
         "hop_errors",
         "facts",
@@ -77,6 +60,7 @@ _PURE_ROOMS = {
         "pathmap",
         "policy_routes",
         "reasons",
+        "router_tables",
         "shares",
         "status",
         "steering",
@@ -86,7 +70,11 @@ _PURE_ROOMS = {
         "yamlfile",
     ),
 }
-PURE = tuple(f"{room}.{name}" for room, names in _PURE_ROOMS.items() for name in names)
+_IMPURE_ROUTERS = frozenset({"routers.exec", "routers.https", "routers.reader", "routers.ssh", "routers.transport"})
+PURE = (
+    *(f"{room}.{name}" for room, names in _PURE_ROOMS.items() for name in names),
+    *(name for name in MODULES if name.startswith("routers.") and name not in _IMPURE_ROUTERS),
+)
 # configfile reads the file that it was given and names the probers, whose files hold sockets.
 READS_PROBERS = frozenset({"exporter.configfile"})
 IMPURE = frozenset(

@@ -180,7 +180,10 @@ def test_explain(config: Path, judged: Iterator[dict[str, Any]], capsys: pytest.
     assert "leviathan3 (10.0.0.13) is unreachable" in said
     assert "0 of 2 paths are ok" in said
     assert "neighbor_missing: edge has no BGP neighbor" in said
-    assert "set protocols bgp 64512 neighbor 10.0.0.13 remote-as 64513" in said
+    assert "type on edge (frr):" in said
+    assert "set protocols bgp" not in said
+    assert cli.main(["explain", "leviathan3", "--syntax=edgeos", f"--config.file={config}"]) == 1
+    assert "set protocols bgp 64512 neighbor 10.0.0.13 remote-as 64513" in capsys.readouterr().out
     assert cli.main(["explain", "leviathan1", f"--config.file={config}"]) == 0
     assert "leviathan1 (10.0.0.11) is ok" in capsys.readouterr().out
 

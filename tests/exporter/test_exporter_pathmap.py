@@ -161,3 +161,23 @@ def test_fresh_never_repeats_a_known_flow(learned: list[tuple[int, str]], count:
     found = known.fresh(count, 0.0)
     assert len(found) == len(set(found)) == min(count, 16 - len({number for number, _ in learned}))
     assert not set(found) & {source for via in "abc" for source in known.sources(via)}
+
+
+def test_old_flows_never_crowd_out_new_ones() -> None:
+    """However often next hops come and go: at most `limit` flows of each are remembered, by turns, and half are new."""
+    path_map = PathMap(lambda: iter(Source(None, port) for port in range(20_000, 28_000)), 4)
+    now = 0.0
+    for change in range(10):
+        vias = ("n1", "n2", "n3") if change % 2 else ("n1", "n2")
+        path_map.rebase(tuple((via, 1) for via in vias), now)
+        for number, source in enumerate(path_map.fresh(8, now)):
+            path_map.learn(source, vias[number % len(vias)])
+        now += 1.0
+    before = path_map.known()
+    path_map.rebase((("n1", 1), ("n2", 1), ("n3", 1), ("n4", 1)), now)
+    tried = [path_map.fresh(4, now) for _ in range(12)]
+    again = [source for some in tried for source in some if source in before]
+    assert all(sum(source in before for source in some) <= 2 for some in tried)
+    assert 0 < len(again) <= 4 * 3
+    vias_tried = [before[source] for source in again[:3]]
+    assert sorted(vias_tried) == ["n1", "n2", "n3"]

@@ -1,10 +1,14 @@
-"""What real routers said: fixtures/PLATFORM/SCENARIO.txt holds one section for each command's answer."""
+"""What real routers said: fixtures/PLATFORM/SCENARIO.txt holds one section for each command's answer.
+
+fixtures/PLATFORM/SCENARIO/ is a capture as `ecmp-exporter routers NAME --capture` wrote it, with its own query.
+"""
 
 from __future__ import annotations
 
-import re
+from functools import cache
 from pathlib import Path
 
+from routers.captures import ANSWERS, MANIFEST, ORACLE_ANSWERS, Capture, Manifest, read_answers, read_manifest
 from routers.model import Answer, Query, Route, Session, Snapshot
 from routers.platforms import PLATFORMS
 
@@ -16,26 +20,43 @@ NODE3 = "10.0.0.13"
 QUERY = Query(vips=(VIP, VIP6), node_addresses=("10.0.0.11", "10.0.0.12", NODE3))
 QUERY_OVER_IPV6 = Query(vips=(VIP, VIP6), node_addresses=("2001:db8::11", "2001:db8::12", "2001:db8::13"))
 
-_STDERR = " stderr"
-
 
 def answers(platform: str, scenario: str) -> dict[str, Answer]:
-    text = (FIXTURES / platform / f"{scenario}.txt").read_text()
-    parts = re.split(r"^===== (.+)\n", text, flags=re.MULTILINE)[1:]
-    sections = dict(zip(parts[::2], parts[1::2], strict=True))
-    return {
-        name: Answer(stdout=body, stderr=sections.get(name + _STDERR, ""))
-        for name, body in sections.items()
-        if not name.endswith(_STDERR)
-    }
+    return dict(capture(platform, scenario).answers)
 
 
-def snapshot(platform: str, scenario: str, query: Query = QUERY) -> Snapshot:
-    return PLATFORMS[platform].read("edge", query, answers(platform, scenario), TAKEN_AT)
+@cache
+def capture(platform: str, scenario: str) -> Capture:
+    """A fixture of either kind; a file without a manifest was asked about QUERY at TAKEN_AT."""
+    path = FIXTURES / platform / f"{scenario}.txt"
+    if path.exists():
+        manifest = Manifest(platform, "edge", "", TAKEN_AT, QUERY)
+        return Capture(manifest, read_answers(_text(path), str(path)))
+    directory = FIXTURES / platform / scenario
+    oracle = directory / ORACLE_ANSWERS
+    return Capture(
+        read_manifest(_text(directory / MANIFEST), str(directory / MANIFEST)),
+        read_answers(_text(directory / ANSWERS), str(directory / ANSWERS)),
+        read_answers(_text(oracle), str(oracle)) if oracle.exists() else {},
+    )
+
+
+def _text(path: Path) -> str:
+    return path.read_bytes().decode()  # line breaks as the router wrote them
+
+
+def snapshot(platform: str, scenario: str, query: Query | None = None) -> Snapshot:
+    """As read with the query of the scenario, or another one."""
+    manifest = capture(platform, scenario).manifest
+    asked = query or manifest.query
+    return PLATFORMS[platform].read("edge", asked, answers(platform, scenario), manifest.taken_at)
 
 
 def scenarios(platform: str) -> list[str]:
-    return sorted(path.stem for path in (FIXTURES / platform).glob("*.txt"))
+    place = FIXTURES / platform
+    return sorted(
+        [*(path.stem for path in place.glob("*.txt")), *(path.parent.name for path in place.glob(f"*/{ANSWERS}"))]
+    )
 
 
 def session_of(taken: Snapshot, address: str) -> Session | None:

@@ -54,6 +54,27 @@ def test_peer_states(state: str, peer_state: str, field: str) -> None:
     assert session.keeps_filtered is None
 
 
+@pytest.mark.parametrize(
+    ("shown", "number"),
+    [
+        *((65551, 65551), ("65551", 65551), ("1.15", 65551), ("0.64512", 64512), ("65535.65535", 2**32 - 1)),
+        *((odd, None) for odd in (2**32, "4294967296", "1.65536", "65536.1", "1.2.3", "", "x", True, None, 0)),
+    ],
+)
+def test_as_numbers_in_both_notations(shown: object, number: int | None) -> None:
+    """`bgp as-notation dot` (FRR 8.5 and later) makes them texts."""
+    peer = {"state": "Established", "remoteAs": shown, "localAs": shown}
+    assert only_session(peer).remote_as == number
+    summary = {"default": {"ipv4Unicast": {"as": shown, "peers": {"10.0.0.13": peer}}}}
+    assert told({SUMMARY: summary}).local_as == number
+
+
+def test_path_limits_in_dot_notation() -> None:
+    config = "router bgp 1.15 as-notation dot\n address-family ipv4 unicast\n  maximum-paths 4\n"
+    whole = answers("frr", "healthy") | {"vtysh optional": Answer(f"edge# {LIMITS}\n{config}")}
+    assert frr.read("edge", QUERY, whole, 0.0).maximum_paths == {"ebgp": 4}
+
+
 def test_release_7_5_tells_the_prefix_limit_by_the_state_alone() -> None:
     assert only_session({"state": "Idle (PfxCt)"}).prefix_limit_hit
 

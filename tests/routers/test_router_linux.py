@@ -82,6 +82,87 @@ def test_a_default_route_announces_nothing(vip: str, dst: str) -> None:
     assert fib(Answer(row(dst=dst, gateway="10.0.0.254", dev="br0")), vip) == ({vip: None}, [])
 
 
+@pytest.mark.parametrize("vip", ["203.0.113.10", "2001:db8:f::10"])
+def test_a_default_route_that_is_meant(vip: str) -> None:
+    query = Query((vip,), (), default_routes=True)
+    answer = Answer(row(dst="default", gateway="10.0.0.254", dev="br0"))
+    found, _ = linux.read_fib({linux.FIB: answer, linux.FIB_V6: answer}, query)
+    prefix = "::/0" if ":" in vip else "0.0.0.0/0"
+    assert found == {vip: FibEntry(prefix, (NextHop("10.0.0.254", "br0"),))}
+
+
+def test_the_questions_in_a_vrf() -> None:
+    query = Query(("203.0.113.10", "2001:db8:f::10"), (), {"203.0.113.10": "192.0.2.2"}, vrf="blue")
+    asked = {command.name: command for command in linux.ask(query)}
+    assert asked[linux.FIB].stdin == "route get 203.0.113.10 vrf blue fibmatch\n"
+    assert asked[linux.FIB_V6].stdin == "route show vrf blue match 2001:db8:f::10\n"
+    assert asked[linux.WAYS_BACK].stdin == "route get 192.0.2.2 vrf blue\n"
+    assert asked[linux.NEIGHBORS].argv == ("ip", "-j", "neigh", "show", "vrf", "blue")
+
+
+# What a kernel with VRFs (6.1, iproute2 6.1) answered in one that ends with an unreachable default route.
+IN_VRF = Answer(
+    '[{"dst":"203.0.113.0/24","gateway":"10.0.1.11","dev":"n1","table":"10","flags":[]}]\n',
+    "RTNETLINK answers: No route to host\nCommand failed -:2\n",
+    1,
+)
+ENDS = '{"type":"unreachable","dst":"default","metric":4278198272,"flags":[]}'
+VRF_VIPS = ("203.0.113.77", "198.51.100.1")
+
+
+def covered(rows: str, *, default_routes: bool = False) -> FibEntry | None:
+    """The entry of the VIP whose packets are dropped, when its routes are listed."""
+    query = Query(VRF_VIPS, (), vrf="blue", default_routes=default_routes)
+    answers = {linux.FIB: IN_VRF, linux.COVERING: Answer(rows + "\n")}
+    found, problems = linux.read_fib(answers, query)
+    assert problems == []
+    assert found["203.0.113.77"] == FibEntry("203.0.113.0/24", (NextHop("10.0.1.11", "n1"),))
+    return found["198.51.100.1"]
+
+
+def test_a_vrf_ends_with_a_default_route_that_drops_which_is_no_route() -> None:
+    (asked,) = linux.follow_up(Query(VRF_VIPS, (), vrf="blue"), {linux.FIB: IN_VRF})
+    assert (asked.name, asked.stdin) == (linux.COVERING, "route show vrf blue match 198.51.100.1\n")
+    assert covered(f"[{ENDS}]") is None
+    assert covered(f"[{ENDS}]", default_routes=True) == FibEntry("0.0.0.0/0", (), kind="unreachable")
+
+
+def test_a_route_that_drops_is_named_by_its_prefix() -> None:
+    assert covered(f'[{ENDS},{{"type":"unreachable","dst":"198.51.100.0/24","flags":[]}}]') == FibEntry(
+        "198.51.100.0/24", (), kind="unreachable"
+    )
+
+
+def test_a_route_of_another_table_drops() -> None:
+    """The listing is of one table; what the kernel answered to the question itself stands."""
+    other = '[{"dst":"198.51.100.0/24","gateway":"10.0.1.11","dev":"n1","flags":[]}]'
+    assert covered(other) == FibEntry("198.51.100.1/32", (), kind="unreachable")
+
+
+def test_a_listing_that_cannot_be_read_is_a_problem() -> None:
+    answers = {linux.FIB: IN_VRF, linux.COVERING: Answer("", "sh: ip: not found\n", 127)}
+    _, problems = linux.read_fib(answers, Query(VRF_VIPS, (), vrf="blue"))
+    assert problems == ["kernel routes that drop: 0 answers and 0 failures for 1 questions (sh: ip: not found)"]
+
+
+def test_ipv6_routes_that_drop_have_no_next_hops() -> None:
+    rows = '[{"type":"unreachable","dst":"2001:db8:f::/48","dev":"lo","metric":1024,"flags":[]}]\n'
+    found, _ = linux.read_fib({linux.FIB_V6: Answer(rows)}, Query(("2001:db8:f::10",), ()))
+    assert found == {"2001:db8:f::10": FibEntry("2001:db8:f::/48", (), kind="unreachable")}
+
+
+@pytest.mark.parametrize("complaint", ["Invalid VRF", "Not a valid VRF name"])
+def test_a_vrf_that_is_not_there(complaint: str) -> None:
+    answer = Answer("", f'Error: argument "green" is wrong: {complaint}\n\n', 255)
+    answers = {linux.FIB: answer, linux.FIB_V6: answer, linux.NEIGHBORS: answer}
+    fib_found, problems = linux.read_fib(answers, Query(("203.0.113.10", "2001:db8:f::10"), (), vrf="green"))
+    rows, more = linux.read_neighbors(answers, "green")
+    assert (fib_found, rows) == ({}, None)
+    assert {*problems, *more} == {
+        "the router's kernel has no VRF green: see `ip vrf show` there, and vrf of this router in the configuration"
+    }
+
+
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [

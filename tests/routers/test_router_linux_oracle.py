@@ -90,3 +90,15 @@ def test_answers_that_do_not_add_up_are_refused(answer: Answer) -> None:
 def test_a_flow_to_the_router_itself_has_no_next_hop() -> None:
     answer = Answer(told("10.0.0.11") * 2 + row(type="local", dst="203.0.113.10", **{"from": SOURCE}))
     assert set(linux_oracle.read(FLOWS, {NEXT_HOPS: answer})) == set(FLOWS[:2])
+
+
+def test_in_a_vrf_the_way_in_is_looked_for_there() -> None:
+    """Flows that enter by an interface of a VRF are routed there (seen on 6.1), so the question itself names none."""
+    flows = [OracleFlow(SOURCE, 20000, "203.0.113.10", 22, vrf="blue")]
+    (asked,) = linux_oracle.prepare(flows)
+    assert asked.argv == ("ip", "-j", "route", "get", SOURCE, "vrf", "blue")
+    (question,) = linux_oracle.ask(flows, leads_back("cli0"))
+    assert question.stdin == "route get 203.0.113.10 from 192.0.2.2 iif cli0 ipproto 6 sport 20000 dport 22\n"
+    assert linux_oracle.read(flows, {NEXT_HOPS: Answer(told("10.0.0.11", table="10"))}) == {
+        flows[0]: NextHop("10.0.0.11", "br0")
+    }

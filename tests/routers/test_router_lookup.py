@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from routers.lookup import addresses_of
-from routers.model import LinkNeighbor, NextHop, Snapshot
+from routers.lookup import addresses_of, next_hops_behind
+from routers.model import FibEntry, LinkNeighbor, NextHop, Snapshot
 from tests.routers.captured import QUERY_OVER_IPV6, snapshot
 
 LINK_LOCAL = "fe80::483b:89ff:fe9f:48ca"
@@ -35,3 +35,40 @@ def test_a_link_local_next_hop_goes_by_its_mac_on_its_interface(interface: str, 
     ]
     taken = replace(Snapshot("edge", "frr", 0.0), neighbors=tuple(rows))
     assert addresses_of(taken, NextHop(LINK_LOCAL, interface)) == {LINK_LOCAL} | others
+
+
+def entry(*hops: NextHop) -> FibEntry:
+    return FibEntry("203.0.113.10/32", hops)
+
+
+ONE, TWO, THREE = (NextHop(f"10.0.0.1{number}", f"Ethernet{number}") for number in (1, 2, 3))
+
+
+@pytest.mark.parametrize("name", ["Ethernet2", "Et2", "Eth2", "ethernet2"])
+def test_the_only_next_hop_behind_an_interface(name: str) -> None:
+    assert next_hops_behind(entry(ONE, TWO, THREE), name) == (TWO,)
+
+
+@pytest.mark.parametrize("name", ["Ethernet4", "Ethernet22", "Ethernet2/1", "E2", "Port-Channel2", "Ethernet", "2", ""])
+def test_no_next_hop_behind_another_interface(name: str) -> None:
+    assert next_hops_behind(entry(ONE, TWO, THREE), name) == ()
+
+
+def test_next_hops_that_share_an_interface_are_all_named() -> None:
+    other = NextHop("10.0.0.14", "Ethernet2")
+    assert next_hops_behind(entry(ONE, TWO, other), "Ethernet2") == (TWO, other)
+
+
+def test_a_next_hop_of_unknown_interface_may_lie_behind_any() -> None:
+    unknown = NextHop("10.0.0.14")
+    assert next_hops_behind(entry(ONE, TWO, unknown), "Ethernet2") == (TWO, unknown)
+    assert next_hops_behind(entry(unknown), "Ethernet9") == (unknown,)
+
+
+def test_a_dead_next_hop_takes_no_flow() -> None:
+    assert next_hops_behind(entry(ONE, replace(TWO, usable=False)), "Ethernet2") == ()
+
+
+def test_a_name_in_full_comes_before_one_that_it_shortens() -> None:
+    short = NextHop("10.0.0.14", "eth2")
+    assert next_hops_behind(entry(TWO, short), "eth2") == (short,)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from routers import bird, edgeos, frr
@@ -59,6 +61,22 @@ def test_frr(kind: RemedyKind, facts: RemedyFacts, lines: list[str]) -> None:
     typed = (frr.remedy(kind, facts) or "").splitlines()
     local = facts.local_as or "<AS of the router>"
     assert typed == ["configure terminal", f"router bgp {local}", *lines, "end", "write memory"]
+
+
+def test_frr_in_a_vrf() -> None:
+    facts = replace(FACTS, vrf="blue")
+    assert "router bgp 64512 vrf blue" in (frr.remedy(RemedyKind.NEIGHBOR_MISSING, facts) or "").splitlines()
+    assert "router bgp 64512" in (frr.remedy(RemedyKind.PATH_LIMIT, replace(FACTS, vrf="default")) or "").splitlines()
+
+
+def test_frr_over_an_interface() -> None:
+    facts = replace(FACTS, neighbor="e3")
+    assert "neighbor e3 interface remote-as 64512" in (frr.remedy(RemedyKind.SESSION_WRONG_AS, facts) or "")
+    assert "no neighbor e3 shutdown" in (frr.remedy(RemedyKind.SESSION_SHUTDOWN, facts) or "")
+
+
+def test_bird_in_a_vrf() -> None:
+    assert '  vrf "blue";\n' in (bird.remedy(RemedyKind.NEIGHBOR_MISSING, replace(FACTS, vrf="blue")) or "")
 
 
 def test_bird() -> None:
