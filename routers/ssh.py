@@ -49,6 +49,7 @@ class _Line:
     connection: asyncssh.SSHClientConnection
     begun: int = 0  # commands, ever
     running: int = 0
+    idle: asyncio.Event = field(default_factory=asyncio.Event)  # none is running any more
     refuses: bool = False  # it was new, and no command was let in
 
 
@@ -110,17 +111,21 @@ class SshTransport:
 
     async def _in_turn(self, command: Command, max_bytes: int) -> Answer:
         """Raises _BrokenOffError where another try may help."""
+        line = await self._connected()
         if not (self._one_by_one or self._hangs_up):
-            return await self._run_once(await self._connected(), command, max_bytes)
+            return await self._run_once(line, command, max_bytes)
         async with self._alone:
-            line = await self._connected()
+            while (line := await self._connected()).running:
+                await line.idle.wait()
+            used = line.begun > 0
             answer = await self._run_once(line, command, max_bytes)
-            self._hangs_up = self._hangs_up and line.begun == 1
+            self._hangs_up = self._hangs_up and not used
             return answer
 
     async def _run_once(self, line: _Line, command: Command, max_bytes: int) -> Answer:
         line.begun += 1
         line.running += 1
+        line.idle.clear()
         try:
             return await _execute(line.connection, command, OutputLimit(command, max_bytes))
         except asyncssh.ChannelOpenError as error:
@@ -131,6 +136,8 @@ class SshTransport:
             raise self._lost(line, str(error)) from error
         finally:
             line.running -= 1
+            if not line.running:
+                line.idle.set()
 
     def _lost(self, line: _Line, reason: str) -> _BrokenOffError:
         self._drop(line)

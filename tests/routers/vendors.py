@@ -104,7 +104,8 @@ def spoilt(fault: Fault, line: str, answer: Answer, *, killed: bool = False) -> 
 
 def line_of(command: Command) -> str:
     """What a command looks like to who is asked."""
-    return " ".join(command.argv) if command.raw else shlex.join(command.argv)
+    plain = command.raw or command.argv[0] in ("GET", "POST")
+    return " ".join(command.argv) if plain else shlex.join(command.argv)
 
 
 @dataclass

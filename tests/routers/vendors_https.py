@@ -172,10 +172,9 @@ async def serving_api(api: Api, directory: Path, context: ssl.SSLContext | None 
         task = asyncio.current_task()
         assert task is not None
         serving.add(task)
-        try:
+        with contextlib.suppress(asyncio.CancelledError):  # or asyncio complains about its own task
             await api.serve(reader, writer)
-        finally:
-            serving.discard(task)
+        serving.discard(task)
 
     context = context or authority().server_context(directory, "127.0.0.1")
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
