@@ -115,12 +115,20 @@ class SshTransport:
         if not (self._one_by_one or self._hangs_up):
             return await self._run_once(line, command, max_bytes)
         async with self._alone:
-            while (line := await self._connected()).running:
-                await line.idle.wait()
-            used = line.begun > 0
-            answer = await self._run_once(line, command, max_bytes)
-            self._hangs_up = self._hangs_up and not used
-            return answer
+            line = await self._idle()
+            if not line.begun:
+                return await self._run_once(line, command, max_bytes)
+            with contextlib.suppress(_BrokenOffError):  # else on a connection of its own, before others use that
+                answer = await self._run_once(line, command, max_bytes)
+                self._hangs_up = False
+                return answer
+            return await self._run_once(await self._idle(), command, max_bytes)
+
+    async def _idle(self) -> _Line:
+        """The live connection when no command runs on it."""
+        while (line := await self._connected()).running:
+            await line.idle.wait()
+        return line
 
     async def _run_once(self, line: _Line, command: Command, max_bytes: int) -> Answer:
         line.begun += 1
