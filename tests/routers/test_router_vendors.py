@@ -5,13 +5,15 @@ A platform that joins PLATFORMS is tested by that alone.
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from routers.model import Snapshot
+from routers.model import Answer, Snapshot
 from routers.platforms import PLATFORMS
 from routers.reader import take_snapshot
+from routers.ssh import SshTransport
 from routers.transport import ErrorKind, RouterError, Transport
 from tests.routers import vendors_https
 from tests.routers.captured import QUERY, TAKEN_AT
@@ -137,3 +139,43 @@ async def test_one_spoilt_answer_among_good_ones(platform: str, fault: Fault) ->
         found = await taken(platform, Direct(book, fault, frozenset({command.name})))
         assert isinstance(found, Snapshot)
         assert_honest(found, book)
+
+
+async def all_of(book: Book, transport: SshTransport) -> list[Answer | BaseException]:
+    """The answers to all commands at once, without a shell."""
+    runs = (transport.run(one, LONG_SECONDS, MAX_BYTES) for one in book.commands)
+    return await asyncio.gather(*runs, return_exceptions=True)
+
+
+@pytest.mark.parametrize("fault", [Fault.HANGS_UP, Fault.ONE_CHANNEL, Fault.ONE_COMMAND])
+async def test_commands_wait_for_each_other_where_a_router_wants_that(fault: Fault, tmp_path: Path) -> None:
+    router = SshRouter(Book("frr", NOT_FOUND), fault)
+    right = [router.book.by_name[one.name] for one in router.book.commands]
+    async with serving_ssh(router, tmp_path) as transport:
+        assert await all_of(router.book, transport) == right
+        router.most_running, logins = 0, len(router.connections)
+        assert await all_of(router.book, transport) == right
+        assert router.most_running == 1
+        assert len(router.connections) - logins <= (0 if fault is Fault.ONE_CHANNEL else len(right))
+
+
+async def test_a_router_that_restarted_gets_several_commands_at_a_time_again(tmp_path: Path) -> None:
+    router = SshRouter(Book("frr", NOT_FOUND))
+    async with serving_ssh(router, tmp_path) as transport:
+        await all_of(router.book, transport)
+        router.connections[0].abort()
+        await all_of(router.book, transport)
+        router.most_running = 0
+        await all_of(router.book, transport)
+        assert router.most_running > 1
+        assert len(router.connections) == 2
+
+
+async def test_a_router_that_refuses_commands_is_not_logged_in_to_again_and_again(tmp_path: Path) -> None:
+    router = SshRouter(Book("frr", NOT_FOUND), Fault.SHELL_ONLY)
+    async with serving_ssh(router, tmp_path) as transport:
+        for _ in range(3):
+            found = await all_of(router.book, transport)
+            assert {one.kind for one in found if isinstance(one, RouterError)} == {ErrorKind.REFUSED}
+            assert len(found) == len(router.book.commands)
+        assert len(router.connections) <= 2
