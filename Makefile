@@ -8,7 +8,9 @@ ARGS ?=
 # program:package; the root of a lab has FRR for its router, an ordinary user BIRD
 LAB := bird:bird2 birdc:bird2 nft:nftables ip:iproute2 sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client \
        nsenter:util-linux unshare:util-linux
-FRR := $(shell [ "$$(id -u)" -ne 0 ] || echo bgpd:frr vtysh:frr)
+FRR := $(shell [ "$$(id -u)" -ne 0 ] || echo zebra:frr vtysh:frr)
+# They stand beside the lab's router in tests; OpenBGPD needs root.
+BESIDE := gobgpd:gobgpd $(shell [ "$$(id -u)" -ne 0 ] || echo bgpctl:openbgpd)
 WATCH := prometheus:prometheus promtool:prometheus prometheus-alertmanager:prometheus-alertmanager amtool:prometheus-alertmanager
 PEERS := nginx:nginx-light prometheus-blackbox-exporter:prometheus-blackbox-exporter
 IMAGE := $(shell [ "$$(id -u)" -ne 0 ] || echo buildah:buildah debootstrap:debootstrap crun:crun)
@@ -35,7 +37,7 @@ demo:
 
 .PHONY: test
 test: lint
-	@sh tools/packages.sh need $(LAB) $(FRR) $(WATCH) $(PEERS) $(IMAGE)
+	@sh tools/packages.sh need $(LAB) $(FRR) $(BESIDE) $(WATCH) $(PEERS) $(IMAGE)
 	@echo "all tests; those on the rehearsal network take minutes, and mostly wait: two files at a time"
 	@$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 

@@ -28,10 +28,6 @@ PLATFORMS_LATER = frozenset(
     {
         "opnsense",
         "routeros",
-        "gobgp",
-        "openbgpd",
-        "iosxe",
-        "junos",
     }
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from lab import bird, daemons, faults, netns, network, nft, withhold
+from lab import beside, bird, daemons, faults, netns, network, nft, withhold
 from lab.observe import observe, still_stale
 from lab.plan import Lab, LabError, Node
 
@@ -80,15 +80,21 @@ def wait(lab: Lab, state: Path, say: Callable[[str], None], *, returned: frozens
 
 
 def _nudge(lab: Lab, state: Path, expected: faults.Expected) -> None:
-    sessions = observe(lab, state).sessions
+    seen = observe(lab, state)
     for node in expected.established:
-        if sessions.get(node.name) != "Established" and not lab.has("node_down", node):
+        if lab.has("node_down", node):
+            continue
+        if seen.sessions.get(node.name) != "Established":
             daemons.reset_session(lab, node, state)
+        for kind in lab.beside:
+            if seen.beside[kind].sessions.get(node.name) != "Established":
+                beside.reset_session(kind, lab, node, state)
 
 
 def start(lab: Lab, state: Path, say: Callable[[str], None]) -> None:
     """Start the router and all speakers of a network that has just been built."""
     (state / "bird").mkdir(mode=0o755)
-    say(f"starting {lab.router} on edge and BIRD on {lab.size} nodes")
+    names = " and ".join((lab.router, *lab.beside))
+    say(f"starting {names} on edge and BIRD on {lab.size} nodes")
     daemons.start_router(lab, state)
     netns.in_parallel(lambda node: daemons.start_speaker(lab, node, state), lab.nodes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from lab import faults
-from lab.plan import AS_NUMBER, EDGE_V4, Lab, Node, Service
+from lab.plan import AS_NUMBER, BESIDE_V4, EDGE_V4, Lab, Node, Service
 
 _QUICK = """
   hold time 3600;
@@ -44,6 +44,7 @@ def node_config(lab: Lab, node: Node, log_file: str) -> str:
     last4 = "".join(f"if net = {one.v4}/32 then bgp_next_hop = {faults.LAST_NEXT_HOP_V4}; " for one in behind)
     last6 = "".join(f"if net = {one.v6}/128 then bgp_next_hop = {faults.LAST_NEXT_HOP_V6}; " for one in behind)
     export = " ".join(policy)
+    beside = "".join(_upstream(node, kind, BESIDE_V4[kind], export, export) for kind in lab.beside)
     return f"""log "{log_file}" all;
 router id {_router_id(lab, node)};
 debug protocols {{ states, events }};
@@ -54,15 +55,19 @@ protocol static vips4 {{
 protocol static vips6 {{
   ipv6;{routes6}
 }}
-protocol bgp edge {{
+{_upstream(node, "edge", EDGE_V4, last4 + export, last6 + export)}{beside}"""
+
+
+def _upstream(node: Node, name: str, address: str, export4: str, export6: str) -> str:
+    return f"""protocol bgp {name} {{
   local {node.v4} as {AS_NUMBER};
-  neighbor {EDGE_V4} as {AS_NUMBER};
+  neighbor {address} as {AS_NUMBER};
   direct;
   check link off;{_QUICK}
   graceful restart on;
   graceful restart time 3600;
-  ipv4 {{ import none; export filter {{ {last4}{export} }}; next hop address {node.v4}; }};
-  ipv6 {{ import none; export filter {{ {last6}{export} }}; next hop address {node.v6}; }};
+  ipv4 {{ import none; export filter {{ {export4} }}; next hop address {node.v4}; }};
+  ipv6 {{ import none; export filter {{ {export6} }}; next hop address {node.v6}; }};
 }}
 """
 
@@ -71,12 +76,14 @@ def _neighbor(lab: Lab, node: Node) -> str:
     remote = 64999 if lab.has("session_down", node) else AS_NUMBER
     password = '\n  password "lab";' if lab.has("session_down_md5", node) else ""
     policy = "filter { reject; }" if lab.has("route_filtered", node) else "all"
+    # the other daemons of the machine listen on addresses of their own
+    bind = "\n  strict bind yes;" if lab.beside else ""
     # with a table of what was received, a new policy needs no route refresh, which takes seconds
     channel = f"import table on; import keep filtered on; import {policy}; export none;"
     return f"""protocol bgp {node.name} {{
   local {EDGE_V4} as {AS_NUMBER};
   neighbor {node.v4} as {remote};
-  direct;
+  direct;{bind}
   check link off;{password}{_QUICK}
   graceful restart aware;
   ipv4 {{ {channel} }};

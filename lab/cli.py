@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from lab import commands, demo, faults, place
 from lab.plan import (
+    BESIDE,
     HASH_MODES,
     MAX_NODES,
     PROBER_LAN_V4,
@@ -35,7 +36,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     up = action("up", "build the lab; what is left of one of that name is removed first")
     up.add_argument("--nodes", type=int, default=3, metavar="N", help=f"1 to {MAX_NODES}, default 3")
-    up.add_argument("--router", choices=("frr", "bird"), help="default: frr for root, else bird")
+    up.add_argument(
+        "--router",
+        choices=("frr", "bird", *BESIDE),
+        help=f"default: frr for root, else bird; {' and '.join(BESIDE)} cannot forward and stand beside the default",
+    )
+    up.add_argument(
+        "--beside", action="append", default=[], choices=BESIDE, help="one more BGP daemon on the router; repeatable"
+    )
     up.add_argument("--hash", choices=HASH_MODES, default="five-tuple", help="what the router hashes")
     up.add_argument(
         "--fault", action="append", default=[], metavar="FAULT[:NODE]", help="start with a fault; repeatable"
@@ -102,6 +110,7 @@ def _up(args: argparse.Namespace) -> None:
         fault=args.fault,
         transit=args.transit,
         beside_nodes=args.beside_nodes,
+        beside=args.beside,
         say=_say,
     )
     if place.within():
@@ -123,7 +132,7 @@ def _status(args: argparse.Namespace) -> None:
     dead = [name for name, alive in status.daemons.items() if not alive]
     rows = {
         "built": "yes" if status.complete else "not to the end",
-        "router": f"{status.router}, hash {status.hash_mode}",
+        "router": f"{status.router}, hash {status.hash_mode}" + "".join(f", {one} beside" for one in status.beside),
         "prober": "; ".join(_prober(transit=status.transit, beside_nodes=status.beside_nodes)),
         "namespaces": f"{status.namespaces}" + "".join(f", missing {n}" for n in status.namespaces_missing),
         "daemons": f"{len(status.daemons) - len(dead)} alive" + "".join(f", dead: {name}" for name in dead),

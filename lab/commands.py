@@ -8,8 +8,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from lab import apply, daemons, exporter_config, faults, netns, network, outside, place, sshd
+from lab.beside import check as check_beside
+from lab.beside import tidy as tidy_beside
 from lab.inspection import Status, inspect
-from lab.plan import HASH_MODES, HashMode, Lab, LabError, RouterKind, check_name, check_size, lab_of_namespace
+from lab.plan import (
+    BESIDE,
+    HASH_MODES,
+    BesideKind,
+    HashMode,
+    Lab,
+    LabError,
+    RouterKind,
+    check_name,
+    check_size,
+    lab_of_namespace,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,11 +39,12 @@ def up(
     name: str = DEFAULT_NAME,
     *,
     nodes: int = 3,
-    router: RouterKind | None = None,
+    router: RouterKind | BesideKind | None = None,
     hash_mode: HashMode = "five-tuple",
     fault: Sequence[str] = (),
     transit: bool = False,
     beside_nodes: bool = False,
+    beside: Sequence[BesideKind] = (),
     say: Callable[[str], None] = _silent,
 ) -> Path:
     """Build the lab and return its state directory once BGP and forwarding are as they should be.
@@ -38,10 +52,19 @@ def up(
     What is left of a lab of the same name is removed first. `fault` holds faults to start with, as
     `KIND` or `KIND:NODE`. `router` is by default FRR for root and BIRD for others. With `transit` one more
     router stands between prober and edge; with `beside_nodes` the prober is also on the nodes' LAN (lan0).
+    `beside` are BGP daemons that cannot forward and stand on the router beside the one that does; as `router`
+    such a one stands beside the default.
     """
     _ready()
-    lab = replace(_plan(name, nodes, router, hash_mode, fault), transit=transit, beside_nodes=beside_nodes)
-    daemons.check_programs(lab.router)
+    forwards: RouterKind | None = router if router == "frr" or router == "bird" else None  # noqa: PLR1714 (for mypy)
+    lab = replace(
+        _plan(name, nodes, forwards, hash_mode, fault),
+        transit=transit,
+        beside_nodes=beside_nodes,
+        beside=tuple(kind for kind in BESIDE if kind == router or kind in beside),
+    )
+    check_beside(lab.beside, privileged=place.mode() == "root")
+    daemons.check_programs(lab)
     with _locked(name):
         if place.mode() == "outside":
             outside.up(lab, fault, say)
@@ -124,6 +147,7 @@ def _clear(name: str) -> None:
     pids = {*netns.processes_in(namespaces), *netns.processes_naming(state, daemons.PROGRAMS)} - own
     daemons.end(pids)
     netns.remove(namespaces)
+    tidy_beside(state)
     place.forget(name)
 
 

@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from lab import bird, frr, netns, place
-from lab.plan import Lab, LabError, Node
+from lab import beside, bird, frr, netns, place
+from lab.plan import EDGE_V4, Lab, LabError, Node
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-PROGRAMS: Final = frozenset({"bird", "zebra", "bgpd", "sshd", "python"})
+PROGRAMS: Final = frozenset({"bird", "zebra", "bgpd", "gobgpd", "sshd", "python"})
 _FRR_DIRECTORIES: Final = ("/usr/lib/frr", "/usr/libexec/frr", "/usr/sbin", "/usr/local/sbin")
 _SYSTEM_DIRECTORIES: Final = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 _NEEDED: Final = {
@@ -43,10 +43,11 @@ def frr_program(name: str) -> str | None:
     return shutil.which(name, path=os.pathsep.join(_FRR_DIRECTORIES))
 
 
-def check_programs(router: str) -> None:
+def check_programs(lab: Lab) -> None:
     """LabError that names the packages to install, as Debian calls them."""
     missing = {package for program, package in _NEEDED.items() if shutil.which(program) is None}
-    if router == "frr" and not (frr_program("zebra") and frr_program("bgpd") and shutil.which("vtysh")):
+    missing |= beside.missing(lab)
+    if lab.router == "frr" and not (frr_program("zebra") and frr_program("bgpd") and shutil.which("vtysh")):
         missing.add("frr")
     if missing:
         hint = " (or use --router bird)" if missing == {"frr"} else ""
@@ -74,6 +75,8 @@ def write_scripts(lab: Lab, state: Path) -> None:
         binaries / "vtysh": f'exec {shutil.which("vtysh") or "vtysh"} --vty_socket {state / "frr"} "$@"',
         binaries / "birdc": f'exec {shutil.which("birdc") or "birdc"} -s {control} "$@"',
     }
+    if "openbgpd" in lab.beside:
+        scripts[binaries / "bgpctl"] = f'exec {shutil.which("bgpctl")} -s {beside.control_socket(state)} "$@"'
     unused = binaries / ("birdc" if lab.router == "frr" else "vtysh")
     for path, line in scripts.items():
         if path != unused:
@@ -121,6 +124,7 @@ def _birdc(state: Path, owner: str, *command: str) -> str:
 
 
 def start_router(lab: Lab, state: Path) -> None:
+    beside.start(lab, state)
     if lab.router == "bird":
         _write_router_config(lab, state)
         _start_bird(lab.namespace("edge"), state, "edge")
@@ -135,11 +139,14 @@ def start_router(lab: Lab, state: Path) -> None:
         argv = [program, "-d", "-P", "0", "-f", str(empty), "-i", str(directory / f"{name}.pid")]
         argv += ["-z", str(directory / "zserv.api"), "--vty_socket", str(directory)]
         argv += ["--log", f"file:{directory / name}.log"]
+        if lab.beside and name == "bgpd":
+            argv += ["-l", EDGE_V4]  # the other daemons of the machine listen on addresses of their own
         netns.run_in(lab.namespace("edge"), argv)
     _vtysh_lines(frr.changes(None, lab), state)
 
 
 def configure_router(old: Lab, new: Lab, state: Path) -> None:
+    beside.configure(old, new, state)
     if new.router == "bird":
         if bird.router_config(old, "") != bird.router_config(new, ""):
             _write_router_config(new, state)

@@ -40,7 +40,10 @@ def configuration(lab: Lab, reach: dict[str, Any]) -> dict[str, Any]:
     return {
         "probing": {"interval": "5s", "timeout": "1s"},
         "modules": {"http_2xx": {"prober": "http"}, "ssh_banner": {"prober": "ssh"}},
-        "routers": [{"name": "edge", "platform": lab.router, "poll_interval": "2s", **reach}],
+        "routers": [
+            {"name": name, "platform": platform, "poll_interval": "2s", **reach}
+            for name, platform in (("edge", lab.router), *((f"edge-{kind}", kind) for kind in lab.beside))
+        ],
         "nodes": [{"name": node.name, "addresses": [node.v4, node.v6]} for node in lab.nodes],
         "targets": targets,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from lab import daemons, faults, netns, place
+from lab import beside, daemons, faults, netns, place
 from lab.observe import observe
 from lab.plan import LabError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class Status:
     name: str
     router: str
+    beside: list[str]
     hash_mode: str
     transit: bool
     beside_nodes: bool
@@ -53,6 +54,7 @@ def inspect(record: place.Record) -> Status:
     return Status(
         name=lab.name,
         router=lab.router,
+        beside=list(lab.beside),
         hash_mode=lab.hash_mode,
         transit=lab.transit,
         beside_nodes=lab.beside_nodes,
@@ -80,6 +82,7 @@ def _daemons(record: place.Record, state: Path) -> dict[str, bool]:
         files |= {name: state / "frr" / f"{name}.pid" for name in ("zebra", "bgpd")}
     else:
         files["edge-bird"] = daemons.bird_files(state, "edge")[2]
+    files |= beside.alive(lab, state)
     files |= {f"{node.name}-bird": daemons.bird_files(state, node.name)[2] for node in lab.nodes}
     found = {name: daemons.alive(path) for name, path in files.items()}
     found["pods"] = bool(netns.processes_naming(state, frozenset({"python"})))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from lab import netns, nft
 from lab.plan import (
+    BESIDE_V4,
     EDGE_TRANSIT_V4,
     EDGE_TRANSIT_V6,
     EDGE_V4,
@@ -96,7 +97,7 @@ def _interfaces(lab: Lab) -> Iterator[tuple[str, list[str]]]:
         lab.namespace("edge"),
         _up("lo", "wan0", "lan0")
         + (_behind_transit() if lab.transit else _address("wan0", EDGE_WAN_V4, EDGE_WAN_V6))
-        + _address("lan0", EDGE_V4, EDGE_V6),
+        + _address("lan0", EDGE_V4, EDGE_V6, *(BESIDE_V4[kind] for kind in lab.beside)),
     )
     if lab.transit:
         yield lab.namespace("transit"), _transit()

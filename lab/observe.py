@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from lab import bird, daemons, netns
+from lab import beside, bird, daemons, netns
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lab.faults import Expected
-    from lab.plan import Lab, Node
+    from lab.plan import BesideKind, Lab, Node
 
 _STATE_COLUMN: Final = 5
 _NAMES_SHOWN: Final = 5
 _BIRD_PATH: Final = re.compile(r"(?P<prefix>[0-9a-f.:]*)(?:/\d+)?\s+unicast \[(?P<protocol>\w+) ")
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Sessions and routes as in `Observed`, of a daemon that forwards nothing."""
+
+    sessions: dict[str, str]
+    routes: dict[str, frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +34,7 @@ class Observed:
     routes: dict[str, frozenset[str]]  # VIP to names of the nodes whose route BGP holds
     next_hops: dict[str, frozenset[str]]  # VIP to node names, or addresses that no node has
     selected: dict[str, frozenset[str]] = field(default_factory=dict)  # the same, as BIRD wants it; FRR: nothing
+    beside: dict[BesideKind, Tables] = field(default_factory=dict)  # what the daemons beside the router hold
 
     def differences(self, expected: Expected) -> list[str]:
         """What is not yet as it should be, for people."""
@@ -43,6 +52,9 @@ class Observed:
                 there, names = seen.get(vip, frozenset()), {node.name for node in nodes}
                 if there != names:
                     found.append(f"{vip} {word} {_names(there)}; expected {_names(names)}")
+        for kind, tables in self.beside.items():
+            own = Observed(tables.sessions, tables.routes, {})
+            found += [f"{kind}: {one}" for one in own.differences(replace(expected, next_hops={}, selected={}))]
         return found
 
 
@@ -54,7 +66,8 @@ def _names(names: set[str] | frozenset[str]) -> str:
 
 
 def observe(lab: Lab, state: Path) -> Observed:
-    return Observed(_sessions(lab, state), _routes(lab, state), _next_hops(lab), _selected(lab, state))
+    tables = {kind: Tables(beside.sessions(kind, lab, state), beside.routes(kind, lab, state)) for kind in lab.beside}
+    return Observed(_sessions(lab, state), _routes(lab, state), _next_hops(lab), _selected(lab, state), tables)
 
 
 def _sessions(lab: Lab, state: Path) -> dict[str, str]:

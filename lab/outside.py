@@ -41,6 +41,8 @@ def up(lab: Lab, fault: Sequence[str], say: Callable[[str], None]) -> None:
     arguments = ["up", "--nodes", str(lab.size), "--router", lab.router, "--hash", lab.hash_mode]
     arguments += ["--transit"] if lab.transit else []
     arguments += ["--beside-nodes"] if lab.beside_nodes else []
+    for kind in lab.beside:
+        arguments += ["--beside", kind]
     for item in fault:
         arguments += ["--fault", item]
     holder: place.Holder | None = None

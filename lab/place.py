@@ -194,6 +194,7 @@ def save(record: Record) -> None:
         "hash": lab.hash_mode,
         "transit": lab.transit,
         "beside_nodes": lab.beside_nodes,
+        "beside": list(lab.beside),
         "faults": sorted([fault.kind, fault.node] for fault in lab.faults),
         "complete": record.complete,
         "holder": record.holder and {"pid": record.holder.pid, "started": record.holder.started},
@@ -216,6 +217,7 @@ def load(name: str) -> Record | None:
             faults=frozenset(Fault(kind, node) for kind, node in content["faults"]),
             transit=content["transit"],
             beside_nodes=content["beside_nodes"],
+            beside=tuple(content["beside"]),
         )
         holder = Holder(**content["holder"]) if content["holder"] else None
         return Record(lab, content["complete"], holder)

@@ -28,6 +28,10 @@ EDGE_TRANSIT_V6: Final = "2001:db8:192::2"
 MAX_NODES: Final = 200
 
 RouterKind = Literal["frr", "bird"]
+# BGP daemons that stand beside the router, on the same machine: they hold tables and forward nothing.
+BesideKind = Literal["gobgp", "openbgpd"]
+BESIDE: Final[tuple[BesideKind, ...]] = ("gobgp", "openbgpd")
+BESIDE_V4: Final[dict[BesideKind, str]] = {"gobgp": "10.0.0.3", "openbgpd": "10.0.0.4"}
 HashMode = Literal["five-tuple", "addresses", "random"]
 HASH_MODES: Final[tuple[HashMode, ...]] = ("five-tuple", "addresses", "random")
 ROLE: Final = r"(?:prober|transit|edge|lan|leviathan\d+(?:-pod)?)"
@@ -108,6 +112,7 @@ class Lab:
     faults: frozenset[Fault] = frozenset()
     transit: bool = False  # one more router between prober and edge
     beside_nodes: bool = False  # the prober has an interface on the nodes' LAN as well
+    beside: tuple[BesideKind, ...] = ()  # daemons with which the nodes peer as well
 
     @property
     def nodes(self) -> tuple[Node, ...]:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ import yaml
 
 from lab import commands
 from lab.demo import exporter
-from lab.plan import HashMode, RouterKind
+from lab.plan import BesideKind, HashMode, RouterKind
 
 INTERVAL = 2
 POLL = 1
@@ -38,6 +38,13 @@ class Rehearsal:
     name: str
     url: str
     config: Path
+    router: RouterKind = "frr"
+    beside: tuple[BesideKind, ...] = ()
+
+    @property
+    def patience(self) -> float:
+        """Seconds within which a change of the network is concluded; more where more routers are to be probed."""
+        return TWO_ROUNDS + SLACK * (1 + len(self.beside))
 
     def get(self, path: str) -> bytes:
         with urllib.request.urlopen(self.url + path, timeout=10) as answer:  # noqa: S310
@@ -48,15 +55,18 @@ class Rehearsal:
         return found
 
     def verdicts(self) -> Verdicts:
-        """By (target, node); an unexpected next hop without a node goes by its address."""
-        return {(path["target"], path["node"] or path["next_hop"]): path["verdict"] for path in self.status()["paths"]}
+        """By (target, node); an unexpected next hop without a node goes by its address.
+
+        What a daemon beside the router concludes goes by its name and the target's: "edge-gobgp web".
+        """
+        return {_key(path): path["verdict"] for path in self.status()["paths"]}
 
     def why(self, wanted: Verdicts) -> str:
         """The reason of each path whose verdict is not the wanted one, for a failure's message."""
         return "\n".join(
-            f"{path['target']} {path['node']}: {path['verdict']}: {path['reason']}"
+            f"{' '.join(_key(path))}: {path['verdict']}: {path['reason']}"
             for path in self.status()["paths"]
-            if wanted.get((path["target"], path["node"] or path["next_hop"])) != path["verdict"]
+            if wanted.get(_key(path)) != path["verdict"]
         )
 
     def wait_for(self, wanted: Callable[[Verdicts], bool], seconds: float) -> tuple[Verdicts, float]:
@@ -70,19 +80,30 @@ class Rehearsal:
             time.sleep(0.2)
 
 
+def _key(path: dict[str, Any]) -> tuple[str, str]:
+    target = path["target"] if path["router"] == "edge" else f"{path['router']} {path['target']}"
+    return target, path["node"] or path["next_hop"]
+
+
 @contextmanager
 def rehearsal(
-    label: str, *, router: RouterKind, transport: str, nodes: int = 3, hash_mode: HashMode = "five-tuple"
+    label: str,
+    *,
+    router: RouterKind,
+    transport: str,
+    nodes: int = 3,
+    hash_mode: HashMode = "five-tuple",
+    beside: Sequence[BesideKind] = (),
 ) -> Iterator[Rehearsal]:
     """Build a lab of its own, run the exporter in it until it is ready, and take everything down again."""
     name = f"{label}-{os.getpid() % 100000}"
-    commands.up(name, nodes=nodes, router=router, hash_mode=hash_mode)
+    commands.up(name, nodes=nodes, router=router, hash_mode=hash_mode, beside=beside)
     try:
         config = config_of(name, transport)
         listener = socket.create_server(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with listener, exporter(name, str(config), listener, level="info") as process:
-            found = Rehearsal(name, url, config)
+            found = Rehearsal(name, url, config, router, tuple(beside))
             wait_until_ready(found, process)
             yield found
     finally:

@@ -11,8 +11,9 @@ import pytest
 from pydantic import ValidationError
 
 from exporter import feed as feeds
-from exporter.config import Router
+from exporter.config import Config, Router
 from exporter.feed import RouterFeed
+from exporter.shown import shown
 from routers.model import Answer, Command, Query, Session, SessionState, Snapshot
 from tests.routers.vendors_https import SECRET, USERNAME, Api, Fault, serving_api
 
@@ -82,17 +83,33 @@ async def test_a_router_is_read_over_its_api(api: Api, tmp_path: Path) -> None:
         await feed.close()
 
 
+def test_the_shown_configuration_names_the_password_file_and_not_what_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    https = {"url": "https://10.0.0.1", "username": USERNAME, "password_file": str(tmp_path / "secret")}
+    text = shown(
+        Config.model_validate(
+            {"routers": [{"name": "edge", "platform": "eos", "https": https}], "nodes": [], "targets": []}
+        )
+    )
+    assert f"password_file: {tmp_path / 'secret'}" in text
+    assert "url: https://10.0.0.1" in text
+    assert SECRET not in text
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"url": "https://10.0.0.1/?token=x"}, "without a query"),
         ({"url": "https://monitor:secret@10.0.0.1"}, "without a user"),
+        ({"url": "https://10.0.0.1/#a"}, "without a query"),
         ({"url": "https://10.0.0.1:99999"}, "Port out of range"),
         ({"url": "https://10.0.0.1/a path"}, "not ASCII encoded"),
         ({"username": "a:b"}, "has no colon in it"),
         ({"ca_file": ""}, "at least 1 character"),
+        ({"password_file": ""}, "at least 1 character"),
     ],
 )
 async def test_what_no_api_can_be_reached_by(api: Api, tmp_path: Path, changes: dict[str, str], words: str) -> None:
-    with pytest.raises(ValidationError, match=words):
+    with pytest.raises(ValidationError, match=words) as caught:
         router_of(api, tmp_path, **changes)
+    assert not any("token=x" in one["msg"] or ":secret@" in one["msg"] for one in caught.value.errors())
