@@ -37,6 +37,9 @@ LONG_SECONDS = 60.0
 MAX_BYTES = 2_000_000
 SENTENCE = 700  # characters; more is no sentence
 
+WITHOUT_ENDS = frozenset({"iosxe"})
+"""Plain text without a shell: a router that ends well after some line of an answer cannot be told from a whole one."""
+
 OVER_SSH = [name for name, one in PLATFORMS.items() if "ssh" in one.TRANSPORTS]
 OVER_HTTPS = [name for name, one in PLATFORMS.items() if "https" in one.TRANSPORTS]
 
@@ -83,7 +86,7 @@ def assert_fit_for_people(sentence: str) -> None:
     assert not any(secret in sentence for secret in SECRETS)
 
 
-def assert_honest(found: Snapshot | RouterError, book: Book, *, told: bool = False) -> None:
+def assert_honest(found: Snapshot | RouterError, book: Book, fault: str, *, told: bool = False) -> None:
     """Nothing in it is wrong, and where nothing is in it that is said. `told`: where anything is missing it is said."""
     if isinstance(found, RouterError):
         assert_fit_for_people(str(found))
@@ -91,6 +94,8 @@ def assert_honest(found: Snapshot | RouterError, book: Book, *, told: bool = Fal
     expected = book.expected()
     for problem in found.problems:
         assert_fit_for_people(problem)
+    if fault is Fault.CUT_AFTER_LINE and book.platform in WITHOUT_ENDS:
+        return
     assert differences(found, expected) == []
     something = found.sessions is not None or found.routes or found.fib
     assert something or found.problems
@@ -109,7 +114,7 @@ async def test_over_ssh(platform: str, fault: Fault, tmp_path: Path) -> None:
             assert found == router.book.expected()
             found = await taken(platform, transport)
             assert found == router.book.expected()
-    assert_honest(found, router.book, told=True)
+    assert_honest(found, router.book, fault, told=True)
     if fault in SSH_ERRORS:
         assert isinstance(found, RouterError)
         kind, words = SSH_ERRORS[fault]
@@ -124,7 +129,7 @@ async def test_over_https(platform: str, fault: vendors_https.Fault, tmp_path: P
         found = await taken(platform, transport, hurry=fault is vendors_https.Fault.SLOW)
     if fault in vendors_https.HARMLESS:
         assert found == book.expected()
-    assert_honest(found, book, told=True)
+    assert_honest(found, book, fault, told=True)
     if fault in HTTPS_ERRORS:
         assert isinstance(found, RouterError)
         kind, words = HTTPS_ERRORS[fault]
@@ -138,7 +143,7 @@ async def test_one_spoilt_answer_among_good_ones(platform: str, fault: Fault) ->
     for command in book.commands:
         found = await taken(platform, Direct(book, fault, frozenset({command.name})))
         assert isinstance(found, Snapshot)
-        assert_honest(found, book)
+        assert_honest(found, book, fault)
 
 
 async def all_of(book: Book, transport: SshTransport) -> list[Answer | BaseException]:

@@ -85,7 +85,7 @@ def spoilt(fault: Fault, line: str, answer: Answer, *, killed: bool = False) -> 
     if fault in _FIXED:
         return _FIXED[fault]
     if fault is Fault.CUT:
-        return Answer(text[: len(text) // 2], exit_status=status)
+        return Answer(text[: len(text) // 2].rstrip("\n"), exit_status=status)
     if fault is Fault.CUT_AFTER_LINE:
         return Answer(text[: text.rfind("\n", 0, len(text) // 2) + 1], exit_status=status)
     if fault is Fault.PAGED:
