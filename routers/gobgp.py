@@ -7,6 +7,7 @@ the JSON are those of api/gobgp.proto and of cmd/gobgp there. Listen ranges (dyn
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import shlex
 from dataclasses import replace
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from routers import linux, linux_oracle, per_address
 from routers.gobgp_remedies import remedy
 from routers.gobgp_routes import entries_of, routes_of
-from routers.jsontext import as_address, as_dict, as_int, as_list, as_text, digest, parse, phrase
+from routers.jsontext import as_address, as_dict, as_int, as_list, as_prefix, as_text, digest, parse, phrase
 from routers.model import (
     IPV4,
     IPV6,
@@ -46,6 +47,7 @@ _VERSION = "gobgp version"
 _GLOBAL = "gobgp global"
 _NEIGHBORS = "gobgp neighbors"
 _ROUTES = "gobgp routes"
+_WITHIN = " within "
 _RECEIVED = "gobgp received routes"
 _ZEBRA = "zebra socket"
 # It waits for a gobgpd that hangs as long as that takes (seen on 3.10), and would be left behind on the router.
@@ -53,6 +55,8 @@ _GOBGP = ("timeout", "4", "gobgp")
 _RUN, _UNLESS_LATE = " ".join(_GOBGP), "[ $? -ne 124 ] || break"
 _SOCKETS, _NO_ZEBRA = "/proc/net/unix", "no socket of zebra"
 _FAMILIES = (IPV4, IPV6)
+_POOL = {IPV4: 24, IPV6: 64}
+_QUESTIONS = 2  # about each pool
 _VRF = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 # The password of a session stays where it stands.
 _HIDE = r's/"auth_password":"[^"\\]*\(\\.[^"\\]*\)*"/"auth_password":""/g'
@@ -148,8 +152,32 @@ def _route_commands(query: Query) -> Iterator[Command]:
         if query.vrf is not None:
             yield Command(name, (*_GOBGP, "vrf", query.vrf, "rib", "-a", f"ipv{family}", "-j"))
             continue
-        program = f'{_RUN} global rib -a ipv{family} "$a" shorter-prefixes -j; {_UNLESS_LATE}'
-        yield from per_address.commands(name, program, vips, "/32" if family == IPV4 else "/128")
+        pools = _pools(vips, family)
+        alone = tuple(own[0] for own in pools.values() if len(own) == 1)
+        yield from per_address.commands(name, _covering(family), alone, "/32" if family == IPV4 else "/128")
+        yield from _pool_commands(pools, family)
+
+
+def _covering(family: int) -> str:
+    return f'{_RUN} global rib -a ipv{family} "$a" shorter-prefixes -j; {_UNLESS_LATE}'
+
+
+def _pools(vips: Iterable[str], family: int) -> dict[str, tuple[str, ...]]:
+    """The VIPs by the network (/24, /64) that they are out of: gobgp takes many milliseconds for each question."""
+    found: dict[str, tuple[str, ...]] = {}
+    for vip in vips:
+        network = ipaddress.ip_network(f"{vip}/{_POOL[family]}", strict=False)
+        pool = str(network.network_address)
+        found[pool] = (*found.get(pool, ()), vip)
+    return found
+
+
+def _pool_commands(pools: Mapping[str, tuple[str, ...]], family: int) -> Iterator[Command]:
+    """All routes that cover a network out of which there are several VIPs, and all routes within it."""
+    several = tuple(pool for pool, own in pools.items() if len(own) > 1)
+    inside = f'{_RUN} global rib -a ipv{family} "$a" longer-prefixes -j; {_UNLESS_LATE}'
+    program = f"{_covering(family)}; {inside}"
+    yield from per_address.commands(f"{_ROUTES}{_WITHIN}ipv{family}", program, several, f"/{_POOL[family]}")
 
 
 def _received_commands(query: Query, answers: Mapping[str, Answer]) -> Iterator[Command]:
@@ -266,11 +294,31 @@ def _last_error(state: dict[str, Any]) -> str | None:
 def _tables(query: Query, answers: Mapping[str, Answer], problems: list[str]) -> dict[str, object]:
     """VIP -> the document that holds its routes; a VIP that was not answered is left out."""
     if query.vrf is None:
-        found = per_address.documents(_route_commands(query), answers, problems)
-        return {vip: table for vip, table in found.items() if not _refused(vip, table, problems)}
+        alone = [one for one in _route_commands(query) if _WITHIN not in one.name]
+        found = per_address.documents(alone, answers, problems)
+        told = {vip: table for vip, table in found.items() if not _refused(vip, table, problems)}
+        return told | _pool_tables(query, answers, problems)
     tables = {command.name: _json(command.name, answers, problems) for command in _route_commands(query)}
     named = {vip: tables[f"{_ROUTES} ipv{family_of(vip)}"] for vip in _unique(query.vips)}
     return {vip: table for vip, table in named.items() if isinstance(table, dict)}
+
+
+def _pool_tables(query: Query, answers: Mapping[str, Answer], problems: list[str]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for family in _FAMILIES:
+        pools = _pools(_unique(query.vips, family), family)
+        for pool, tables in per_address.lists(_pool_commands(pools, family), answers, problems).items():
+            if any(_refused(pool, table, problems) for table in tables):
+                continue
+            if len(tables) != _QUESTIONS:
+                problems.append(f"{_ROUTES}: {pool}: {len(tables)} of {_QUESTIONS} answers")
+                continue
+            whole = {as_prefix(key): paths for table in map(as_dict, tables) for key, paths in table.items()}
+            lengths = {prefix.prefixlen for prefix in whole if prefix is not None}
+            for vip in pools.get(pool, ()):
+                covering = [ipaddress.ip_network(f"{vip}/{length}", strict=False) for length in lengths]
+                found[vip] = {str(prefix): whole[prefix] for prefix in covering if prefix in whole}
+    return found
 
 
 def _received(query: Query, answers: Mapping[str, Answer], problems: list[str]) -> dict[str, list[object]]:

@@ -56,9 +56,10 @@ def routes_of(
 ) -> dict[str, tuple[Route, ...]]:
     """VIP -> its routes, filtered ones last. `dead` are next hops that cannot be resolved."""
     known = {one.address: one for one in sessions}
+    sent = {peer: _prefixed(rows) for peer, rows in received.items()}
     found: dict[str, tuple[Route, ...]] = {}
     for vip, rows in accepted.items():
-        best = _longest(vip, rows, default_routes=query.default_routes)
+        best = _longest(vip, _prefixed(rows), default_routes=query.default_routes)
         candidates = [_candidate(prefix, row, known, dead, kernel) for prefix, row in best]
         routes = [_told(route, kernel) for route in explained(candidates, Multipath({}))]
         if vip in fib and fib[vip] is None and kernel in _NOT_INSTALLED:
@@ -67,22 +68,24 @@ def routes_of(
         shortest = best[0][0].prefixlen if best else 0
         dropped = [
             _filtered(prefix, row, peer)
-            for peer, sent in received.items()
-            for prefix, row in _longest(vip, sent, default_routes=query.default_routes)
+            for peer, own in sent.items()
+            for prefix, row in _longest(vip, own, default_routes=query.default_routes)
             if prefix.prefixlen >= shortest and (prefix, peer) not in taken
         ]
         found[vip] = (*routes, *dropped)
     return found
 
 
-def _longest(vip: str, rows: Iterable[dict[str, Any]], *, default_routes: bool) -> list[tuple[Prefix, dict[str, Any]]]:
+def _prefixed(rows: Iterable[dict[str, Any]]) -> list[tuple[Prefix, dict[str, Any]]]:
+    return [(prefix, row) for row in rows if (prefix := as_prefix(row.get("prefix")))]
+
+
+def _longest(
+    vip: str, rows: Iterable[tuple[Prefix, dict[str, Any]]], *, default_routes: bool
+) -> list[tuple[Prefix, dict[str, Any]]]:
     """Those of the longest prefix that covers a VIP; a default route announces no VIP unless it is to count."""
     address = ipaddress.ip_address(vip)
-    covering = [
-        (prefix, row)
-        for row in rows
-        if (prefix := as_prefix(row.get("prefix"))) and address in prefix and (default_routes or prefix.prefixlen)
-    ]
+    covering = [one for one in rows if address in one[0] and (default_routes or one[0].prefixlen)]
     length = max((prefix.prefixlen for prefix, _ in covering), default=0)
     return [one for one in covering if one[0].prefixlen == length]
 

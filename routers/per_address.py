@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from routers.jsontext import parse, phrase
 from routers.model import Answer, Command, canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+T = TypeVar("T")
 
 _MARK = "===> "
 _ROOM = 3800  # characters of addresses in one argument, which has 4096
@@ -41,22 +43,28 @@ def documents(
 
     `optional`: the program may be missing or refuse, which is no problem.
     """
-    found: dict[str, object] = {}
-    complaints: list[str] = []
+    return _read(asked, answers, [] if optional else problems, parse)
+
+
+def lists(asked: Iterable[Command], answers: Mapping[str, Answer], problems: list[str]) -> dict[str, list[object]]:
+    """The same for a program that prints a document on each of several lines."""
+    return _read(asked, answers, problems, lambda body: [parse(line) for line in body.splitlines() if line.strip()])
+
+
+def _read(
+    asked: Iterable[Command], answers: Mapping[str, Answer], problems: list[str], parsed: Callable[[str], T]
+) -> dict[str, T]:
+    found: dict[str, T] = {}
     for command in asked:
         answer = answers.get(command.name, Answer(error="not asked"))
         if answer.error is not None or _MARK not in answer.stdout:
-            complaints.append(
-                f"{command.name}: {answer.error or phrase(answer.stderr or answer.stdout) or 'no answer'}"
-            )
+            problems.append(f"{command.name}: {answer.error or phrase(answer.stderr or answer.stdout) or 'no answer'}")
             continue
         for part in answer.stdout.replace("\r\n", "\n").split(_MARK)[1:]:
             head, _, body = part.partition("\n")
             try:
-                found[canonical(head.strip())] = parse(body)
+                found[canonical(head.strip())] = parsed(body)
             except ValueError as error:
                 said = phrase(body, 80) or phrase(answer.stderr, 80)
-                complaints.append(f"{command.name}: {phrase(head, 60)}: {error}{f' ({said})' if said else ''}")
-    if not optional:
-        problems.extend(complaints)
+                problems.append(f"{command.name}: {phrase(head, 60)}: {error}{f' ({said})' if said else ''}")
     return found

@@ -209,6 +209,50 @@ def test_many_vips_are_few_commands() -> None:
     assert all(len(word) < 4096 for command in asked for word in command.argv)
 
 
+def test_vips_of_one_network_are_asked_about_together() -> None:
+    """Two questions about a pool: what covers it, and what is within."""
+    query = Query(vips=(VIP, "203.0.113.22", "198.51.100.1"), node_addresses=("10.0.0.11", "10.0.0.12", NODE3))
+    names = [one.name for one in gobgp.ask(query)]
+    assert "gobgp routes within ipv4 1" in names
+    alone, pool = (
+        next(one for one in gobgp.ask(query) if one.name == f"gobgp routes {name}")
+        for name in ("ipv4 1", "within ipv4 1")
+    )
+    assert "in 198.51.100.1/32;" in alone.argv[2]
+    assert "in 203.0.113.0/24;" in pool.argv[2]
+    healthy = answers("gobgp", "healthy")
+    host = json.loads(healthy["gobgp routes ipv4 1"].stdout.partition("\n")[2])
+    paths = host[f"{VIP}/32"]
+    shorter = {"203.0.113.0/24": paths[0], "0.0.0.0/0": paths[1]}
+    outside = json.dumps({prefix: [path | {"nlri": {"prefix": prefix}}] for prefix, path in shorter.items()})
+    mark = "===> 203.0.113.0/24\n"
+    told = healthy | {pool.name: Answer(f"{mark}{outside}\n{json.dumps(host)}\n")}
+    told[alone.name] = Answer("===> 198.51.100.1/32\n{}\n")
+    found = gobgp.read("edge", query, told, 0.0)
+    assert {one.prefix for one in found.routes[VIP]} == {f"{VIP}/32"}
+    assert [one.peer for one in found.routes["203.0.113.22"]] == [paths[0]["neighbor-ip"]]
+    assert found.routes["198.51.100.1"] == ()
+    for cut in (f"{mark}{outside}\n", f"{mark}{outside}\n" + '{"error":"no"}', mark, f"{mark}{outside}\n{{"):
+        broken = gobgp.read("edge", query, told | {pool.name: Answer(cut)}, 0.0)
+        assert VIP not in broken.routes
+        assert broken.problems
+
+
+def test_hundreds_of_vips_and_dozens_of_nodes() -> None:
+    vips = tuple(f"203.0.113.{number}" for number in range(256))
+    peers = tuple(f"10.0.1.{number}" for number in range(50))
+    query = Query(vips=vips, node_addresses=peers)
+    path = {"attrs": [{"type": 3, "nexthop": "10.0.1.1"}], "best": True}
+    table = {
+        f"{vip}/32": [path | {"nlri": {"prefix": f"{vip}/32"}, "neighbor-ip": peer} for peer in peers] for vip in vips
+    }
+    told = answers("gobgp", "healthy") | {
+        "gobgp routes within ipv4 1": Answer(f"===> 203.0.113.0/24\n{{}}\n{json.dumps(table)}\n")
+    }
+    found = gobgp.read("edge", query, told, 0.0)
+    assert all(len(found.routes[vip]) == len(peers) for vip in vips)
+
+
 @pytest.mark.parametrize("vrf", ["", "a b", "$(x)", "-x;y"])
 def test_a_vrf_is_a_name(vrf: str) -> None:
     with pytest.raises(ValueError, match="VRF"):

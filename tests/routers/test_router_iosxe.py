@@ -8,6 +8,7 @@ import pytest
 
 from routers import iosxe
 from routers.model import Answer, FibEntry, LinkNeighbor, NextHop, Query, Route, Session, SessionState, Snapshot
+from tests.routers.by_vip import paths_of, verdicts_of
 from tests.routers.captured import (
     NODE3,
     QUERY,
@@ -21,7 +22,6 @@ from tests.routers.captured import (
     session_of,
     snapshot,
 )
-from tests.routers.concluded import judged, verdicts
 
 NODES12 = {"10.0.0.11", "10.0.0.12"}
 NODES = NODES12 | {NODE3}
@@ -105,31 +105,31 @@ def test_every_fixture_is_read_without_a_problem(scenario: str) -> None:
 )
 @pytest.mark.parametrize("vip", [VIP, VIP6])
 def test_verdicts(scenario: str, third: str, vip: str) -> None:
-    assert verdicts(taken(scenario), vip) == {"leviathan1": OK, "leviathan2": OK, "leviathan3": third}
+    assert verdicts_of(taken(scenario), vip) == {"leviathan1": OK, "leviathan2": OK, "leviathan3": third}
 
 
 @pytest.mark.parametrize("vip", [VIP, VIP6])
 @pytest.mark.parametrize("scenario", ["no_multipath", "as_path_differs"])
 def test_one_path_alone(scenario: str, vip: str) -> None:
     unused = {"leviathan2": "route_unused", "leviathan3": "route_unused"}
-    assert verdicts(taken(scenario), vip) == {"leviathan1": OK, **unused}
+    assert verdicts_of(taken(scenario), vip) == {"leviathan1": OK, **unused}
 
 
 @pytest.mark.parametrize("vip", [VIP, VIP6])
 def test_a_default_route_is_no_route_to_a_vip_unless_it_is_meant_to_be(vip: str) -> None:
-    assert set(verdicts(taken("default_route"), vip).values()) == {"route_missing"}
+    assert set(verdicts_of(taken("default_route"), vip).values()) == {"route_missing"}
     assert taken("default_route").fib[vip] is None
     meant = snapshot("iosxe", "default_route", replace(QUERY, default_routes=True))
     entry = meant.fib[vip]
     assert entry is not None
     assert entry.prefix in {"0.0.0.0/0", "::/0"}
     assert [route.used for route in meant.routes[vip]] == [True]
-    assert verdicts(meant, vip)["leviathan1"] == OK
+    assert verdicts_of(meant, vip)["leviathan1"] == OK
 
 
 def test_selected_by_bgp_and_not_installed() -> None:
     for vip, stranger in ((VIP, "192.0.2.254"), (VIP6, "2001:db8:1::fe")):
-        paths = judged(taken("not_installed"), vip)
+        paths = paths_of(taken("not_installed"), vip)
         assert paths["leviathan1"].verdict == "route_not_installed"
         assert paths[stranger].verdict == "unexpected_next_hop"
         assert "RIB-failure(17)" in paths["leviathan1"].reason
@@ -204,7 +204,7 @@ def test_why_a_session_is_down(scenario: str, state: SessionState, error: str | 
     ],
 )
 def test_an_unused_route_says_why(scenario: str, reason: str, command: str | None) -> None:
-    path = judged(taken(scenario))["leviathan3"]
+    path = paths_of(taken(scenario))["leviathan3"]
     assert reason in path.reason
     told = path.cure.remedy if path.cure is not None else None
     assert told is None if command is None else command in (told or "").splitlines()
@@ -229,7 +229,7 @@ def test_another_as_path_by_way_of_the_same_neighbor_as_shares_no_load() -> None
     [("admin_shutdown", f"no neighbor {NODE3} shutdown"), ("wrong_as", f"neighbor {NODE3} remote-as 64513")],
 )
 def test_sessions_are_mended(scenario: str, command: str) -> None:
-    cure = judged(taken(scenario))["leviathan3"].cure
+    cure = paths_of(taken(scenario))["leviathan3"].cure
     assert cure is not None
     assert cure.remedy == f"configure terminal\nrouter bgp 64512\n{command}\nend\nwrite memory"
 
@@ -330,4 +330,4 @@ def test_wrapped_addresses() -> None:
 def test_no_bgp_is_no_neighbor() -> None:
     found = changed("healthy", dict.fromkeys((SUMMARY, NEIGHBORS, ROUTE), "% BGP not active\n"))
     assert found.sessions == ()
-    assert set(verdicts(found).values()) == {"neighbor_missing"}
+    assert set(verdicts_of(found).values()) == {"neighbor_missing"}

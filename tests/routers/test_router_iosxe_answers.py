@@ -9,8 +9,8 @@ import pytest
 
 from routers import iosxe, iosxe_oracle, iosxe_text
 from routers.model import Answer, NextHop, OracleFlow, Query, RemedyFacts, RemedyKind, Snapshot
+from tests.routers.by_vip import verdicts_of
 from tests.routers.captured import NODE3, QUERY, TAKEN_AT, VIP, VIP6, answers, fib_of, session_of, snapshot
-from tests.routers.concluded import verdicts
 
 WHOLE = answers("iosxe", "healthy")
 SUMMARY, NEIGHBORS = "show bgp all summary", "show bgp all neighbors"
@@ -58,7 +58,7 @@ def test_unreadable_sessions_are_not_no_sessions(text: str) -> None:
     found = changed({SUMMARY: text, NEIGHBORS: text})
     assert found.sessions is None
     assert found.problems
-    assert "neighbor_missing" not in verdicts(found).values()
+    assert "neighbor_missing" not in verdicts_of(found).values()
 
 
 @pytest.mark.parametrize("name", list(WHOLE))
@@ -66,7 +66,7 @@ def test_unreadable_sessions_are_not_no_sessions(text: str) -> None:
 def test_an_answer_cut_in_the_middle_is_never_a_fault_of_a_node(name: str, share: float) -> None:
     text = WHOLE[name].stdout
     found = changed({name: text[: int(len(text) * share)]})
-    assert set(verdicts(found).values()) <= {"ok", "router_unknown"}
+    assert set(verdicts_of(found).values()) <= {"ok", "router_unknown"}
 
 
 @pytest.mark.parametrize("name", [SUMMARY, NEIGHBORS, ROUTE])
@@ -74,7 +74,7 @@ def test_an_answer_cut_between_two_lines_is_never_a_fault_of_a_node(name: str) -
     lines = WHOLE[name].stdout.splitlines(keepends=True)
     for end in range(0, len(lines), 3):
         found = changed({name: "".join(lines[:end])})
-        assert set(verdicts(found).values()) <= {"ok", "router_unknown"}, end
+        assert set(verdicts_of(found).values()) <= {"ok", "router_unknown"}, end
 
 
 def test_a_list_of_neighbors_that_is_cut_is_told() -> None:
@@ -90,7 +90,7 @@ def test_a_pager_cuts_an_answer(name: str) -> None:
     lines = WHOLE[name].stdout.splitlines(keepends=True)
     found = changed({name: "".join(lines[: len(lines) // 2]) + " --More-- "})
     assert f"{name}: cut: the router pauses its output (--More--)" in found.problems
-    assert set(verdicts(found).values()) <= {"ok", "router_unknown"}
+    assert set(verdicts_of(found).values()) <= {"ok", "router_unknown"}
 
 
 def test_a_command_that_could_not_be_run() -> None:

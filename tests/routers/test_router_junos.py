@@ -19,6 +19,7 @@ from routers.model import (
     SessionState,
     Snapshot,
 )
+from tests.routers.by_vip import paths_of, verdicts_of
 from tests.routers.captured import (
     NODE3,
     QUERY,
@@ -32,7 +33,6 @@ from tests.routers.captured import (
     session_of,
     snapshot,
 )
-from tests.routers.concluded import judged, verdicts
 
 PIPE = " | display json | no-more"
 NODES12 = {"10.0.0.11", "10.0.0.12"}
@@ -116,7 +116,7 @@ def test_every_fixture_is_read_without_a_problem(scenario: str) -> None:
 )
 @pytest.mark.parametrize("vip", [VIP, VIP6])
 def test_verdicts(scenario: str, third: str, vip: str) -> None:
-    assert verdicts(taken(scenario), vip) == {"leviathan1": OK, "leviathan2": OK, "leviathan3": third}
+    assert verdicts_of(taken(scenario), vip) == {"leviathan1": OK, "leviathan2": OK, "leviathan3": third}
 
 
 @pytest.mark.parametrize("vip", [VIP, VIP6])
@@ -129,18 +129,18 @@ def test_verdicts(scenario: str, third: str, vip: str) -> None:
     ],
 )
 def test_one_path_alone(scenario: str, verdict: str, vip: str) -> None:
-    assert verdicts(taken(scenario), vip) == {"leviathan1": OK, "leviathan2": verdict, "leviathan3": verdict}
+    assert verdicts_of(taken(scenario), vip) == {"leviathan1": OK, "leviathan2": verdict, "leviathan3": verdict}
 
 
 @pytest.mark.parametrize("vip", [VIP, VIP6])
 def test_a_default_route_is_no_route_to_a_vip_unless_it_is_meant_to_be(vip: str) -> None:
-    assert set(verdicts(taken("default_route"), vip).values()) == {"route_missing"}
+    assert set(verdicts_of(taken("default_route"), vip).values()) == {"route_missing"}
     assert taken("default_route").fib[vip] is None
     meant = snapshot("junos", "default_route", replace(QUERY, default_routes=True))
     entry = meant.fib[vip]
     assert entry is not None
     assert entry.prefix in {"0.0.0.0/0", "::/0"}
-    assert verdicts(meant, vip)["leviathan1"] == OK
+    assert verdicts_of(meant, vip)["leviathan1"] == OK
 
 
 def test_healthy() -> None:
@@ -215,7 +215,7 @@ BALANCE = (
     ],
 )
 def test_an_unused_route_says_why(scenario: str, reason: str, command: str | None) -> None:
-    path = judged(taken(scenario))["leviathan3"]
+    path = paths_of(taken(scenario))["leviathan3"]
     assert reason in path.reason
     if command is not None:
         assert path.cure is not None
@@ -246,7 +246,7 @@ def test_junos_own_reason_stands_where_the_attributes_tell_none() -> None:
     ],
 )
 def test_sessions_are_mended(scenario: str, command: str) -> None:
-    cure = judged(taken(scenario))["leviathan3"].cure
+    cure = paths_of(taken(scenario))["leviathan3"].cure
     assert cure is not None
     assert cure.remedy == f"configure\n{command}\ncommit and-quit"
 
@@ -264,10 +264,10 @@ def test_a_hidden_route_that_was_accepted_is_not_filtered() -> None:
 
 def test_selected_by_bgp_and_not_installed() -> None:
     for vip, stranger in ((VIP, "192.0.2.254"), (VIP6, "2001:db8:1::fe")):
-        found = verdicts(taken("not_installed"), vip)
-        assert found.pop(stranger) == "unexpected_next_hop"
-        assert set(found.values()) == {"route_not_installed"}
-        assert "load-balance" not in judged(taken("not_installed"), vip)["leviathan1"].reason
+        verdicts = verdicts_of(taken("not_installed"), vip)
+        assert verdicts.pop(stranger) == "unexpected_next_hop"
+        assert set(verdicts.values()) == {"route_not_installed"}
+        assert "load-balance" not in paths_of(taken("not_installed"), vip)["leviathan1"].reason
 
 
 def test_a_next_hop_that_nobody_answers_for() -> None:
@@ -341,4 +341,4 @@ def test_what_a_user_may_not_see_is_unknown() -> None:
 def test_no_bgp_is_no_neighbor() -> None:
     found = changed("healthy", dict.fromkeys((NEIGHBORS, SUMMARY, ROUTE), "error: BGP is not running\n"))
     assert found.sessions == ()
-    assert set(verdicts(found).values()) == {"neighbor_missing"}
+    assert set(verdicts_of(found).values()) == {"neighbor_missing"}

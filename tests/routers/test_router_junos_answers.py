@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from routers import junos, junos_oracle
 from routers.model import Answer, NextHop, OracleFlow, Query, RemedyFacts, RemedyKind, Snapshot
+from tests.routers.by_vip import verdicts_of
 from tests.routers.captured import NODE3, QUERY, TAKEN_AT, VIP, VIP6, answers, fib_of, session_of, snapshot
-from tests.routers.concluded import verdicts
 
 PIPE = " | display json | no-more"
 WHOLE = answers("junos", "healthy")
@@ -59,7 +59,7 @@ def test_an_unusable_answer_costs_its_own_part_only(name: str, text: str) -> Non
     assert (VIP in found.fib) is (name != FIB)
     assert VIP6 in found.routes
     assert VIP6 in found.fib
-    assert set(verdicts(found).values()) <= {"ok", "router_unknown"}
+    assert set(verdicts_of(found).values()) <= {"ok", "router_unknown"}
 
 
 @pytest.mark.parametrize("text", UNUSABLE.values(), ids=UNUSABLE)
@@ -67,7 +67,7 @@ def test_unreadable_sessions_are_not_no_sessions(text: str) -> None:
     found = changed({SUMMARY: text, NEIGHBORS: text})
     assert found.sessions is None
     assert found.problems
-    assert "neighbor_missing" not in verdicts(found).values()
+    assert "neighbor_missing" not in verdicts_of(found).values()
 
 
 def test_what_a_refusal_said_is_told() -> None:
@@ -80,7 +80,7 @@ def test_what_a_refusal_said_is_told() -> None:
 def test_an_answer_cut_in_the_middle_is_never_a_fault_of_a_node(name: str, share: float) -> None:
     text = WHOLE[name].stdout
     found = changed({name: text[: int(len(text) * share)]})
-    assert set(verdicts(found).values()) <= {"ok", "router_unknown"}
+    assert set(verdicts_of(found).values()) <= {"ok", "router_unknown"}
 
 
 def test_nothing_at_all() -> None:
