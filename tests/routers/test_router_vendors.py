@@ -16,7 +16,7 @@ from routers.reader import take_snapshot
 from routers.ssh import SshTransport
 from routers.transport import ErrorKind, RouterError, Transport
 from tests.routers import vendors_https
-from tests.routers.captured import QUERY, TAKEN_AT
+from tests.routers.captured import NODE3, QUERY, TAKEN_AT, VIP
 from tests.routers.vendors import (
     HARMLESS,
     NO_PAGE,
@@ -102,6 +102,13 @@ def assert_honest(found: Snapshot | RouterError, book: Book, fault: str, *, told
     missing = (found.sessions is None) > (expected.sessions is None) or found.routes.keys() != expected.routes.keys()
     if told and (missing or found.fib.keys() != expected.fib.keys()):
         assert found.problems
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_there_is_something_to_spoil(platform: str) -> None:
+    expected = Book(platform, NOT_FOUND if platform in OVER_SSH else NO_PAGE).expected()
+    assert {"10.0.0.11", "10.0.0.12", NODE3} <= {one.address for one in expected.sessions or ()}
+    assert len(expected.routes[VIP]) == 3
 
 
 @pytest.mark.parametrize("platform", OVER_SSH)
