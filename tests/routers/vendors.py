@@ -46,7 +46,7 @@ class Fault(StrEnum):
     PAGING = "pager that waits for a key"
     ENDLESS = "endless answer"
     CUT_HARD = "connection lost in the middle"
-    CUT_LOGIN = "all that a shell says cut in the middle and closed properly"
+    CUT_LOGIN = "output cut in the middle and closed as if it were whole"
     CUT = "each answer cut in the middle"
     CUT_AFTER_LINE = "each answer cut after a line"
     PAGED = "pager's traces"
@@ -227,6 +227,8 @@ class SshRouter:
         answer = self.book.answer(line, text)
         if self.faulty(line) and await self._stops(answer.stdout, process):
             return 1
+        if self.fault is Fault.CUT_LOGIN:
+            return await self._say(spoilt(Fault.CUT, line, answer), process)
         return await self._say(self._spoilt(line, answer), process)
 
     def _spoilt(self, line: str, answer: Answer) -> Answer:
