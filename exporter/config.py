@@ -113,7 +113,9 @@ def _socket_address(text: str, port: int) -> tuple[str, int]:
 
 def _check_url(text: str, example: str = "https://dns.example.org/dns-query") -> None:
     parts = urlsplit(text)
-    if parts.scheme != "https" or not parts.hostname or parts.username is not None or not text.isprintable():
+    if parts.username is not None:
+        raise ValueError(f"the URL must be one like {example}, without a user")  # a password is not repeated
+    if parts.scheme != "https" or not parts.hostname or not text.isprintable():
         raise ValueError(f"{text!r} must be a URL like {example}, without a user")
 
 
@@ -201,8 +203,11 @@ class Https(Section):
     @model_validator(mode="after")
     def _url(self) -> Self:
         _check_url(self.url, "https://10.0.0.1")
-        if "?" in self.url or "#" in self.url or "%" in urlsplit(self.url).netloc:
-            raise ValueError(f"{self.url!r} must be a URL like https://10.0.0.1, without a query")
+        parts = urlsplit(self.url)
+        if "?" in self.url or "#" in self.url or "%" in parts.netloc or parts.port == 0:  # or port raises ValueError
+            raise ValueError("url must be one like https://10.0.0.1 or https://10.0.0.1:8443/api, without a query")
+        if not self.url.isascii() or " " in self.url:
+            raise ValueError("url must have what is not ASCII encoded: https://10.0.0.1/a%20path")
         if ":" in self.username:
             raise ValueError("a user name for basic authentication has no colon in it")
         return self

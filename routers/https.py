@@ -122,7 +122,7 @@ class HttpsTransport:
         return Answer(stdout=body, stderr=_reason(response), exit_status=response.status)
 
     def _request(self, command: Command) -> tuple[str, URL]:
-        """Method and URL; a path stands below the URL's own."""
+        """Method and URL; a path stands below the URL's own, with its escapes as they are."""
         method, path = command.argv
         if method not in _METHODS:
             raise RouterError(f"{command.name!r} is no question: {method} is never sent to a router", ErrorKind.REFUSED)
@@ -178,7 +178,7 @@ class HttpsTransport:
             raise RouterError(
                 f"{settings.place} lets user {settings.username!r} log in, but not read {path}: give it the right to "
                 "read this part of the API",
-                ErrorKind.AUTHENTICATION,
+                ErrorKind.REFUSED,
             )
         if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
             to = phrase(response.headers.get("Location", ""), 100) or "an unnamed place"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from routers import shell
 from routers.model import Answer
+from routers.plain import plain, unless_killed
 from routers.transport import ErrorKind, RouterError
 
 if TYPE_CHECKING:
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 10.0
 MAX_BYTES = 16 * 1024 * 1024
+_HOPELESS = {
+    ErrorKind.UNREACHABLE,
+    ErrorKind.HOST_KEY,
+    ErrorKind.CERTIFICATE,
+    ErrorKind.AUTHENTICATION,
+    ErrorKind.KEY_FILE,
+}
 
 
 @dataclass(slots=True)
@@ -33,9 +41,6 @@ class Record:
     flows: list[OracleFlow] = field(default_factory=list)
     oracle_commands: list[Command] = field(default_factory=list)
     oracle_answers: dict[str, Answer] = field(default_factory=dict)
-
-
-_HOPELESS = {ErrorKind.UNREACHABLE, ErrorKind.HOST_KEY, ErrorKind.AUTHENTICATION, ErrorKind.KEY_FILE}
 
 
 async def take_snapshot(
@@ -120,8 +125,15 @@ async def _ask(
             if answer.kind in _HOPELESS:
                 return _by_name(commands, [answer] * len(commands)), [answer] * len(commands)
         elif (answers := shell.apart(answer, commands, token)) is not None:
-            return dict(answers), []
-    results = await asyncio.gather(*(_run(transport, command, timeout_seconds / 2, max_bytes) for command in commands))
+            return {name: unless_killed(one) for name, one in answers.items()}, []
+        elif shell.began(answer, token):  # asked one by one nobody would see where an answer is cut
+            cut = RouterError(f"the answer to {shell.NAME!r} was cut off in the middle", ErrorKind.CLOSED)
+            return _by_name(commands, [cut] * len(commands)), [cut] * len(commands)
+    results: list[Answer | RouterError] = await asyncio.gather(
+        *(_run(transport, command, timeout_seconds / 2, max_bytes) for command in commands)
+    )
+    if has_shell:
+        results = [one if isinstance(one, RouterError) else unless_killed(one) for one in results]
     return _by_name(commands, results), [result for result in results if isinstance(result, RouterError)]
 
 
@@ -134,6 +146,6 @@ def _by_name(commands: Sequence[Command], results: Sequence[Answer | RouterError
 
 async def _run(transport: Transport, command: Command, timeout_seconds: float, max_bytes: int) -> Answer | RouterError:
     try:
-        return await transport.run(command, timeout_seconds, max_bytes)
+        return plain(await transport.run(command, timeout_seconds, max_bytes))
     except RouterError as error:
         return error

@@ -49,6 +49,11 @@ def apart(answer: Answer, commands: Sequence[Command], token: str) -> Mapping[st
     }
 
 
+def began(answer: Answer, token: str) -> bool:
+    """Whether a shell ran the commands at all, or at least the first of them."""
+    return f"\n{token} begin 0\n" in answer.stdout
+
+
 def _sections(text: str, token: str) -> dict[int, str]:
     """What stands between each begin and what follows it, without the line break that the marks bring."""
     parts = re.split(rf"^{re.escape(token)} (begin|end) (\d{{1,4}}).*\n?", text, flags=re.MULTILINE)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SSH_PORT = 22
 READ_CHUNK = 65_536
 CONNECT_TIMEOUT_SECONDS = 10.0
+_TRIES = 6  # of one command; two where it alone is to blame
 KEEPALIVE_SECONDS = 5.0  # asyncssh gives up after three without an answer
 
 
@@ -41,29 +42,60 @@ class SshSettings:
         return f"{self.host} port {self.port}"
 
 
+@dataclass(slots=True, eq=False)
+class _Line:
+    """A live connection and what was made of it."""
+
+    connection: asyncssh.SSHClientConnection
+    begun: int = 0  # commands, ever
+    running: int = 0
+    idle: asyncio.Event = field(default_factory=asyncio.Event)  # none is running any more
+    refuses: bool = False  # it was new, and no command was let in
+
+
+class _BrokenOffError(Exception):
+    """A try that failed. `alone`: nothing else was, or had been, run on its connection."""
+
+    def __init__(self, error: RouterError, *, alone: bool) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.alone = alone
+
+
 class SshTransport:
-    """One connection, made when first needed and made again after it broke, shared by all callers."""
+    """One connection, made when first needed and made again after it broke, shared by all callers.
+
+    Some routers take one command at a time on a connection, and some hang up after each (Cisco IOS): where that is
+    seen, commands wait for each other.
+    """
 
     def __init__(self, settings: SshSettings) -> None:
         self._settings = settings
-        self._connection: asyncssh.SSHClientConnection | None = None
-        self._attempt: asyncio.Task[asyncssh.SSHClientConnection] | None = None
+        self._line: _Line | None = None
+        self._attempt: asyncio.Task[_Line] | None = None
         self._waiting = 0
         self._closed = False
         self._slots = asyncio.Semaphore(PARALLEL_COMMANDS)
+        self._alone = asyncio.Lock()
+        self._one_by_one = False  # it refuses a second command on a connection
+        self._hangs_up = False  # it may be one that hangs up after a command
 
     async def run(self, command: Command, timeout_seconds: float, max_bytes: int) -> Answer:
-        """See `Transport.run`. A connection that broke is made again once; commands only read, so they
-        may be sent twice.
+        """See `Transport.run`. A connection that broke is made again once, or as often as it broke because others
+        used it; commands only read, so they may be sent again.
         """
         try:
             async with asyncio.timeout(timeout_seconds), self._slots:
-                try:
-                    return await self._run_once(command, max_bytes)
-                except RouterError as error:
-                    if error.kind is not ErrorKind.CLOSED:
-                        raise
-                return await self._run_once(command, max_bytes)
+                failed_alone = 0
+                for _ in range(_TRIES):
+                    try:
+                        return await self._in_turn(command, max_bytes)
+                    except _BrokenOffError as broken:
+                        error = broken.error
+                        failed_alone += broken.alone
+                    if failed_alone > 1:
+                        break
+                raise error
         except TimeoutError as error:
             raise timed_out(command, timeout_seconds) from error
 
@@ -72,39 +104,88 @@ class SshTransport:
         self._closed = True
         if self._attempt is not None:
             await _cancel(self._attempt)
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.abort()
-            await connection.wait_closed()
+        line, self._line = self._line, None
+        if line is not None:
+            line.connection.abort()
+            await line.connection.wait_closed()
 
-    async def _run_once(self, command: Command, max_bytes: int) -> Answer:
-        connection = await self._connected()
+    async def _in_turn(self, command: Command, max_bytes: int) -> Answer:
+        """Raises _BrokenOffError where another try may help."""
+        line = await self._connected()
+        if not (self._one_by_one or self._hangs_up):
+            return await self._run_once(line, command, max_bytes)
+        async with self._alone:
+            line = await self._idle()
+            if not line.begun:
+                return await self._run_once(line, command, max_bytes)
+            with contextlib.suppress(_BrokenOffError):  # else on a connection of its own, before others use that
+                answer = await self._run_once(line, command, max_bytes)
+                self._hangs_up = False
+                return answer
+            return await self._run_once(await self._idle(), command, max_bytes)
+
+    async def _idle(self) -> _Line:
+        """The live connection when no command runs on it."""
+        while (line := await self._connected()).running:
+            await line.idle.wait()
+        return line
+
+    async def _run_once(self, line: _Line, command: Command, max_bytes: int) -> Answer:
+        line.begun += 1
+        line.running += 1
+        line.idle.clear()
         try:
-            return await _execute(connection, command, OutputLimit(command, max_bytes))
+            return await _execute(line.connection, command, OutputLimit(command, max_bytes))
         except asyncssh.ChannelOpenError as error:
-            if connection.is_closed():
-                raise self._lost(connection, error.reason) from error
-            raise RouterError(
-                f"{self._settings.place} refuses to run commands: {phrase(error.reason)}", ErrorKind.REFUSED
-            ) from error
+            if line.connection.is_closed():
+                raise self._lost(line, error.reason) from error
+            raise self._not_let_in(line, error) from error
         except (asyncssh.DisconnectError, OSError) as error:
-            raise self._lost(connection, str(error)) from error
+            raise self._lost(line, str(error)) from error
+        finally:
+            line.running -= 1
+            if not line.running:
+                line.idle.set()
 
-    def _lost(self, connection: asyncssh.SSHClientConnection, reason: str) -> RouterError:
-        if self._connection is connection:
-            self._connection = None
-        connection.abort()
+    def _lost(self, line: _Line, reason: str) -> _BrokenOffError:
+        self._drop(line)
+        alone = line.begun == 1
+        self._hangs_up = self._hangs_up or not alone
         detail = phrase(reason) or "no reason given"
-        return RouterError(f"{self._settings.place} closed the connection: {detail}", ErrorKind.CLOSED)
+        error = RouterError(f"{self._settings.place} closed the connection: {detail}", ErrorKind.CLOSED)
+        return _BrokenOffError(error, alone=alone)
 
-    async def _connected(self) -> asyncssh.SSHClientConnection:
+    def _not_let_in(self, line: _Line, error: asyncssh.ChannelOpenError) -> Exception:
+        """What to make of a command that was refused on a connection that lives."""
+        settings = self._settings
+        message = f"{settings.place} refuses to run commands ({phrase(error.reason)})"
+        if error.code == asyncssh.OPEN_REQUEST_SESSION_FAILED:
+            message += (
+                f": give user {settings.username!r} the right to run commands over SSH, not only a shell or a menu"
+            )
+        refusal = RouterError(message, ErrorKind.REFUSED)
+        alone = line.begun == 1
+        line.refuses = line.refuses or alone
+        if line.refuses:
+            return refusal
+        self._one_by_one = True
+        if line.running == 1:  # it may be let in as the first one of a connection
+            self._drop(line)
+        return _BrokenOffError(refusal, alone=False)
+
+    def _drop(self, line: _Line) -> None:
+        if self._line is line:
+            self._line = None
+        line.connection.abort()
+
+    async def _connected(self) -> _Line:
         """The live connection; callers that come while it is being made wait for the same attempt."""
         if self._closed:
             raise _given_up(self._settings)
-        if self._connection is not None and not self._connection.is_closed():
-            return self._connection
+        if self._line is not None and not self._line.connection.is_closed():
+            return self._line
         if self._attempt is None:
-            self._attempt = asyncio.create_task(_connect(self._settings))
+            self._attempt = asyncio.create_task(_line_to(self._settings))
         attempt = self._attempt
         self._waiting += 1
         try:
@@ -118,7 +199,7 @@ class SshTransport:
             self._waiting -= 1
             await self._settle(attempt)
 
-    async def _settle(self, attempt: asyncio.Task[asyncssh.SSHClientConnection]) -> None:
+    async def _settle(self, attempt: asyncio.Task[_Line]) -> None:
         """Keep what an attempt brought; end it when nobody waits for it any more."""
         if not self._waiting:
             await _cancel(attempt)
@@ -126,7 +207,11 @@ class SshTransport:
             return
         self._attempt = None
         if not attempt.cancelled() and attempt.exception() is None:
-            self._connection = attempt.result()
+            self._line = attempt.result()
+
+
+async def _line_to(settings: SshSettings) -> _Line:
+    return _Line(await _connect(settings))
 
 
 def _given_up(settings: SshSettings) -> RouterError:

@@ -105,7 +105,7 @@ async def test_an_error_status_is_an_answer(api: Api, transport: HttpsTransport)
     ("fault", "kind", "words"),
     [
         (Fault.LOGIN_REFUSED, ErrorKind.AUTHENTICATION, "refuses the login of user 'monitor': check the user name"),
-        (Fault.FORBIDDEN, ErrorKind.AUTHENTICATION, "log in, but not read /rest/system/resource: give it the right"),
+        (Fault.FORBIDDEN, ErrorKind.REFUSED, "log in, but not read /rest/system/resource: give it the right"),
         (Fault.REDIRECT, ErrorKind.REFUSED, "a redirect to /login?next=/, and none is followed"),
         (Fault.SLOW, ErrorKind.TIMEOUT, "no complete answer to 'version' within 0.5 s"),
         (Fault.CUT, ErrorKind.CLOSED, "cut its answer off in the middle"),
@@ -216,7 +216,8 @@ async def test_a_certificate_for_another_name(tmp_path: Path) -> None:
 
 
 async def test_an_expired_certificate(tmp_path: Path) -> None:
-    async with serving_api(Api(said), tmp_path, issue("router", "localhost", days=-1).server(tmp_path)) as api:
+    own = issue("router", "localhost", days=-1)
+    async with serving_api(Api(said), tmp_path, own.server(tmp_path)) as api:
         error = await refusal(settings(api, tmp_path, url=f"https://localhost:{api.port}"))
     assert error.kind is ErrorKind.CERTIFICATE
     assert "give the router a new one, and check that its clock" in str(error)

@@ -114,10 +114,10 @@ class Api:
             return False
         if fault in (Fault.ENDLESS, Fault.HEADERS):
             writer.write(b"HTTP/1.1 200 OK\r\n" + (b"\r\n[" if fault is Fault.ENDLESS else b""))
-            while not writer.is_closing():
+            while True:
                 writer.write((b"{}," if fault is Fault.ENDLESS else b"X-A: b\r\n") * 20_000)
                 await writer.drain()
-            return False
+                await asyncio.sleep(0)  # drain alone need not let anyone else run
         if fault is Fault.GARBAGE:
             writer.write(b"SSH-2.0-ROSSSH\r\n")
             await writer.drain()
@@ -172,10 +172,9 @@ async def serving_api(api: Api, directory: Path, context: ssl.SSLContext | None 
         task = asyncio.current_task()
         assert task is not None
         serving.add(task)
-        try:
+        with contextlib.suppress(asyncio.CancelledError):  # or asyncio complains about its own task
             await api.serve(reader, writer)
-        finally:
-            serving.discard(task)
+        serving.discard(task)
 
     context = context or authority().server_context(directory, "127.0.0.1")
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
