@@ -23,9 +23,6 @@ _DNS_PORTS = {"udp": 53, "tcp": 53, "tls": 853}
 _NAME = r"^[A-Za-z0-9_.:/-]{1,63}$"
 _HOST = re.compile(r"(?=.{1,253}\.?$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_-]{1,63}\.?")
 
-# Known to the contract, built by later issues: naming one is an error that says so, never ignored.
-PLATFORMS_LATER: frozenset[str] = frozenset()
-
 
 def is_address(host: str) -> bool:
     """Whether a target's address is an IP address, so that there is nothing to look up."""

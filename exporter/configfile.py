@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from exporter.config import PLATFORMS_LATER, SYSTEM_RESOLVER, TRANSPORTS, Config, Module, is_address
+from exporter.config import SYSTEM_RESOLVER, TRANSPORTS, Config, Module, is_address
 from exporter.durations import parse_duration
 from exporter.yamlfile import MAX_BYTES, Document, Location, Problem, parse, place_of
 from probes.table import PROBERS
@@ -163,10 +163,7 @@ def _cross_check(document: Document, raw: Mapping[str, Any], modules: Mapping[st
 def _platform(document: Document, place: Location, router: Mapping[str, Any]) -> list[Problem]:
     problems: list[Problem] = []
     platform = router.get("platform")
-    if platform in PLATFORMS_LATER:
-        message = f"{platform} is known, but not supported yet; this version reads {_listed(PLATFORMS)}"
-        problems.append(_problem(document, (*place, "platform"), message))
-    elif isinstance(platform, str) and platform not in PLATFORMS:
+    if isinstance(platform, str) and platform not in PLATFORMS:
         problems.append(_problem(document, (*place, "platform"), f"must be one of {_listed(PLATFORMS)}"))
     elif isinstance(platform, str):
         offered = PLATFORMS[platform].TRANSPORTS

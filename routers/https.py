@@ -113,8 +113,12 @@ class HttpsTransport:
                 ssl=self._verifying(),
                 allow_redirects=False,
             ) as response:
-                self._check(response, command, headers["Authorization"])
-                body = await _body(response, OutputLimit(command, max_bytes))
+                try:
+                    self._check(response, command, headers["Authorization"])
+                    body = await _body(response, OutputLimit(command, max_bytes))
+                except BaseException:
+                    _hang_up(response)
+                    raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise self._failed(error) from error
         if response.ok:
@@ -240,6 +244,13 @@ def _context(ca_file: str | None) -> ssl.SSLContext:
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a router's own certificate may stand in ca_file
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # on from Python 3.13; routers' own certificates often fail it
     return context
+
+
+def _hang_up(response: aiohttp.ClientResponse) -> None:
+    """End a connection whose answer is not wanted. A polite end of TLS would first read what a router still sends."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
 
 
 async def _body(response: aiohttp.ClientResponse, limit: OutputLimit) -> str:
