@@ -28,8 +28,6 @@ PLATFORMS_LATER = frozenset(
     {
         "opnsense",
         "routeros",
-        "iosxe",
-        "junos",
     }
 )
 
@@ -202,12 +200,16 @@ class Https(Section):
 
     url: str
     username: str = Field(min_length=1)
-    password_file: str
-    ca_file: str | None = None
+    password_file: str = Field(min_length=1)
+    ca_file: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _url(self) -> Self:
         _check_url(self.url, "https://10.0.0.1")
+        if "?" in self.url or "#" in self.url or "%" in urlsplit(self.url).netloc:
+            raise ValueError(f"{self.url!r} must be a URL like https://10.0.0.1, without a query")
+        if ":" in self.username:
+            raise ValueError("a user name for basic authentication has no colon in it")
         return self
 
 

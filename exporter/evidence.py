@@ -229,7 +229,12 @@ def _networks(ranges: Iterable[str]) -> list[ipaddress.IPv4Network | ipaddress.I
 
 
 def _covered(networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network], node: Node) -> bool:
-    return any(ipaddress.ip_address(address) in network for network in networks for address in node.addresses)
+    """Whether a session of the node could come out of a range; out of one of link-local addresses it always could."""
+    return any(
+        (network.version == IPV6 and network.is_link_local)
+        or any(ipaddress.ip_address(address) in network for address in node.addresses)
+        for network in networks
+    )
 
 
 def _canonical_all(addresses: Iterable[str]) -> tuple[str, ...]:

@@ -6,19 +6,18 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from exporter.config import Router
 from routers.exec import ExecTransport
+from routers.https import HttpsSettings, HttpsTransport
 from routers.model import NextHop, OracleFlow, Query, Snapshot
 from routers.platforms import PLATFORMS
 from routers.reader import Record, ask_oracle, take_snapshot
 from routers.ssh import SshSettings, SshTransport
-from routers.transport import ErrorKind, RouterError, Transport, unreadable
+from routers.transport import RouterError, Transport, read_secret
 
 _STALE_AFTER_POLLS = 3
 _QUERY_SECONDS = 10.0  # for all answers together; a small router with a login shell may need some
-_SECRET_BYTES = 4096
 
 
 class RouterFeed:
@@ -109,6 +108,16 @@ def _telling(snapshot: Snapshot) -> Snapshot:
 def _transport(config: Router) -> Transport:
     if config.exec is not None:
         return ExecTransport(config.exec.prefix)
+    if config.https is not None:
+        https = config.https
+        return HttpsTransport(
+            HttpsSettings(
+                url=https.url,
+                username=https.username,
+                password_file=_expanded(https.password_file),
+                ca_file=_expanded(https.ca_file) if https.ca_file is not None else None,
+            )
+        )
     if config.ssh is None:
         raise ValueError(f"router {config.name} has no transport")
     ssh = config.ssh
@@ -119,7 +128,7 @@ def _transport(config: Router) -> Transport:
             username=ssh.username,
             client_keys=tuple(_expanded(key) for key in ssh.client_keys),
             known_hosts=_expanded(ssh.known_hosts),
-            password=_secret(ssh.password_file) if ssh.password_file is not None else None,
+            password=read_secret(_expanded(ssh.password_file)) if ssh.password_file is not None else None,
         )
     )
 
@@ -127,11 +136,3 @@ def _transport(config: Router) -> Transport:
 def _expanded(path: str) -> str:
     """With the home directory for a ~ in front; as it is where there is none, so that reading it says what is wrong."""
     return os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser raises where a user has no home
-
-
-def _secret(path: str) -> str:
-    try:
-        with Path(_expanded(path)).open(encoding="utf-8") as file:
-            return file.read(_SECRET_BYTES).strip()
-    except OSError as error:
-        raise RouterError(f"cannot read the password file {path}: {unreadable(error)}", ErrorKind.KEY_FILE) from error

@@ -81,7 +81,7 @@ def show_flows(out: Console, flows: Mapping[OracleFlow, NextHop | None]) -> None
     for flow, hop in flows.items():
         ends = [f"[{address}]:{port}" if ":" in address else f"{address}:{port}" for address, port in _ends(flow)]
         told = "not told" if hop is None else f"{hop.address or 'on link'} dev {hop.interface or '?'}"
-        table.add_row(f"{flow.protocol} {ends[0]} to {ends[1]}", told)
+        _add(table, f"{flow.protocol} {ends[0]} to {ends[1]}", told)
     out.print(table)
 
 
@@ -95,22 +95,27 @@ def _show_snapshot(out: Console, router: RouterStatus, snapshot: Snapshot) -> No
         prefixes = ", ".join(f"IPv{family}: {count}" for family, count in sorted(session.prefixes_received.items()))
         state = f"{session.state}{' (shut down)' if session.admin_down else ''}"
         remote = "" if session.remote_as is None else str(session.remote_as)
-        sessions.add_row(session.address, node or "", state, remote, prefixes, session.last_error or "")
+        _add(sessions, session.address, node or "", state, remote, prefixes, session.last_error or "")
     routes = _table("VIP", "peer", "next hops", "used", "why not")
     for vip, heard in snapshot.routes.items():
         for route in heard:
             used = "filtered" if route.filtered else {True: "yes", False: "no", None: "not told"}[route.used]
             stale = " (stale)" if route.stale else ""
             why = route.unused_reason or ""
-            routes.add_row(vip, route.peer or "this router", ", ".join(route.next_hops), used + stale, why)
+            _add(routes, vip, route.peer or "this router", ", ".join(route.next_hops), used + stale, why)
     fib = _table("VIP", "prefix", "next hops")
     for vip, entry in snapshot.fib.items():
         hops = [f"{hop.address or 'on link'} dev {hop.interface or '?'}" for hop in entry.next_hops] if entry else []
-        fib.add_row(vip, entry.prefix if entry else "no route but a default one", "\n".join(hops))
+        _add(fib, vip, entry.prefix if entry else "no route but a default one", "\n".join(hops))
     policies = ", ".join(f"IPv{family}: {policy}" for family, policy in sorted(snapshot.hash_policy.items()))
     out.print(sessions, routes, fib)
     if policies:
         out.print(f"multipath hash: {policies}")
+
+
+def _add(table: Table, *cells: str) -> None:
+    """A row of what a router said, which moves no cursor and changes no colour."""
+    table.add_row(*(Text("".join(one if one.isprintable() or one == "\n" else "?" for one in cell)) for cell in cells))
 
 
 def _nodes(nodes: Iterable[NodeStatus], now: float) -> Table:

@@ -220,7 +220,10 @@ def read_manifest(text: str, file: str = MANIFEST) -> Manifest:
             default_routes=query.get("default_routes") is True,
         ),
         nodes=MappingProxyType(
-            {name: reader.addresses(own, name) for name, own in reader.table(top.get("nodes", {}), "nodes").items()}
+            {
+                reader.name(name): reader.addresses(own, name)
+                for name, own in reader.table(top.get("nodes", {}), "nodes").items()
+            }
         ),
         commands=tuple(_command(as_dict(row)) for row in as_list(top.get("commands"))),
         flows=tuple(reader.flow(row) for row in as_list(top.get("flows"))),
@@ -269,6 +272,11 @@ class _Reader:
         if value is None or not value.isprintable():
             raise self.wrong(key, "must be a text on one line, and not empty")
         return value
+
+    def name(self, name: str) -> str:
+        if not name or not name.isprintable():
+            raise self.wrong("nodes", "must have names that can be printed")
+        return name
 
     def addresses(self, value: object, key: str) -> tuple[str, ...]:
         if not isinstance(value, list):

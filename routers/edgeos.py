@@ -81,11 +81,21 @@ def ask(query: Query) -> tuple[Command, ...]:
 
 
 def follow_up(query: Query, answers: Mapping[str, Answer]) -> tuple[Command, ...]:
-    """What vtysh refused, asked in operational mode; and what neighbors announced, where the router remembers it."""
+    """What vtysh refused, asked in operational mode; and what those neighbors announced that give no route to some
+    VIP, where the router remembers it.
+    """
+    heard = {
+        family: [{one.route.peer for one in routes} for _, routes in _candidates(family, query, answers, None, [])]
+        for family in _families(query)
+    }
     refused = [question for question in _questions(query) if question in answers and _is_refused(answers[question])]
     return (
         *(Command(question + _BY_WRAPPER, (_WRAPPER, *_operational(question))) for question in refused),
-        *(Command(question, (*_VTYSH, question)) for question, _, _ in _received(query, answers)),
+        *(
+            Command(question, (*_VTYSH, question))
+            for question, peer, family in _received(query, answers)
+            if any(peer not in peers for peers in heard[family])
+        ),
     )
 
 
@@ -260,6 +270,8 @@ def _routes(
     """VIP -> its routes, filtered ones last; a VIP whose table could not be read is left out."""
     received: dict[int, dict[str, Longest[Heard] | None]] = {IPV4: {}, IPV6: {}}
     for question, peer, family in _received(query, answers):
+        if question not in answers:
+            continue  # there was no need, or it came to light only by the second round of questions, the last
         table = _parsed(question, table_of, answers, problems)
         received[family][peer] = _by_prefix(table.rows) if table is not None and table.whole else None
     found: dict[str, tuple[Route, ...]] = {}

@@ -47,10 +47,11 @@ _VERSION = "show version"
 _ARP = {IPV4: "show ip arp vrf {}", IPV6: "show ipv6 neighbors vrf {}"}
 _INTERFACES = {IPV4: "show ip interface", IPV6: "show ipv6 interface"}
 _GROUPS = "show bgp peer-group"
-_CONFIGURATION = (
-    "show running-config section router bgp | include "
-    "router bgp|vrf|maximum-paths|listen range|passive|shutdown|peer.group|multipath-relax"
-)  # by which no password leaves the switch
+_KEPT = (
+    "^router bgp|^ +vrf |^ +maximum-paths|^ +bgp listen range|^ +neighbor [^ ]+ (shutdown|peer.group)"
+    "|^ +neighbor [^ ]+ .*passive$|multipath-relax$"
+)  # no password is among these lines, whatever a peer group is called
+_CONFIGURATION = f'show running-config section router bgp | grep -E "{_KEPT}"'
 _VIPS_PER_REQUEST = 50
 _MOST_APART = 8  # requests for commands that stood behind one that failed
 _MOST_NEIGHBORS = 32  # that are looked at one by one

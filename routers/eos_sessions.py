@@ -187,6 +187,7 @@ class Told:
             families=self._negotiated(detail) if up and detail else frozenset(rows) or None,
             prefix_limit_hit="maxpath" in idle or "maximum" in idle,
             prefixes_filtered=_dropped(rows),
+            router_id=_identifier(detail.get("routerId")) if up else None,
         )
 
     def _last_error(self, address: str, row: Mapping[str, Any], detail: Mapping[str, Any]) -> str | None:
@@ -207,6 +208,12 @@ class Told:
         if not offers:
             return None
         return frozenset(f for name, f in _FAMILIES.items() if as_dict(offers.get(name)).get("enabled") is True)
+
+
+def _identifier(value: object) -> str | None:
+    """A BGP identifier; 0.0.0.0 stands where none was heard."""
+    address = as_address(value)
+    return None if address == "0.0.0.0" else address  # noqa: S104  (compared, not bound)
 
 
 def _counts(rows: Mapping[int, Mapping[str, Any]], key: str) -> Mapping[int, int]:

@@ -10,6 +10,7 @@ import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from routers.asn import as_asn
 from routers.jsontext import as_address, as_dict, as_int, as_prefix, as_text
 from routers.model import IPV4, IPV6, Session, SessionState
 
@@ -22,23 +23,7 @@ DEFAULT_VRF = "default"
 
 _FAMILIES = {"ipv4Unicast": IPV4, "ipv6Unicast": IPV6}
 _STATES = {state.value.lower(): state for state in SessionState}
-_ASDOT = re.compile(r"(?:(\d{1,5})\.)?(\d{1,10})", re.ASCII)
-_HIGHEST_AS = 2**32 - 1
 _INTERFACE = re.compile(r"[A-Za-z][A-Za-z0-9_./-]{0,63}")
-
-
-def as_number_of_as(value: object) -> int | None:
-    """An AS number in either notation (RFC 5396): 65551, "65551" or "1.15"; None for anything else."""
-    if not isinstance(value, str):
-        return as_int(value, high=_HIGHEST_AS)
-    match = _ASDOT.fullmatch(value)
-    if match is None:
-        return None
-    high, low = int(match[1] or 0), int(match[2])
-    if match[1] is not None and (high >= 1 << 16 or low >= 1 << 16):
-        return None
-    number = (high << 16) + low
-    return number if number <= _HIGHEST_AS else None
 
 
 def of_vrf(document: dict[str, Any] | None, vrf: str | None) -> dict[str, Any] | None:
@@ -52,7 +37,7 @@ def instance(summary: dict[str, Any] | None, vrf: str | None = None) -> tuple[in
     """A VRF's AS number and `as-path multipath-relax`."""
     local_as, relaxed = None, None
     for family in as_dict((summary or {}).get(vrf or DEFAULT_VRF)).values():
-        local_as = as_number_of_as(as_dict(family).get("as")) or local_as
+        local_as = as_asn(as_dict(family).get("as")) or local_as
         relax = as_dict(as_dict(family).get("bestPath")).get("multiPathRelax")
         if relax is not None:
             relaxed = str(relax).lower() == "true"
@@ -120,8 +105,8 @@ def session_of(peer: str, rows: Mapping[int, dict[str, Any]], detail: dict[str, 
     return Session(
         address=address,
         state=state,
-        remote_as=as_number_of_as(detail.get("remoteAs", row.get("remoteAs"))) or None,  # 0: "external", none yet
-        local_as=as_number_of_as(detail.get("localAs", row.get("localAs"))),
+        remote_as=as_asn(detail.get("remoteAs", row.get("remoteAs"))) or None,  # 0: "external", none yet
+        local_as=as_asn(detail.get("localAs", row.get("localAs"))),
         admin_down=detail.get("adminShutDown") is True or "Admin" in peer_states,
         dynamic=row.get("dynamicPeer") is True or "peerSubnetRangeGroup" in detail,
         passive="Passive" in peer_states,

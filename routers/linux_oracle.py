@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from routers.jsontext import as_address, as_dict, as_list, as_text, parse
-from routers.linux import BATCH, INTERFACE, aligned, in_vrf, next_hop_of, usable
+from routers.linux import BATCH, INTERFACE, aligned, in_vrf, missing_vrf, next_hop_of, usable
 from routers.model import Answer, Command, NextHop, OracleFlow, canonical
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ def ask(flows: Sequence[OracleFlow], answers: Mapping[str, Answer]) -> tuple[Com
         if interface is not None:
             commands.append(_question(source, interface, _of(source, flows)))
     if flows and not commands:
+        complaints = (missing_vrf(answer, flows[0].vrf) for answer in answers.values())
+        if complaint := next(filter(None, complaints), None):
+            raise ValueError(complaint)
         raise ValueError(f"the router has no route back to {', '.join(_sources(flows))}")
     return tuple(commands)
 

@@ -168,11 +168,18 @@ class Told:
             families=_negotiated(detail) if up and detail else frozenset((*per_family, *in_families)) or None,
             prefix_limit_hit=not up and ("pfx" in shown or "prefix" in shown or _limit_hit(detail)),
             keeps_filtered=keeps if per_family else None,
+            router_id=_identifier(detail.get("remote-id")) if up else None,
         )
 
     def _since(self, detail: Mapping[str, Any], row: Mapping[str, Any]) -> float | None:
         seconds = seconds_of(as_text(detail.get("elapsedtime")) or as_text(row.get("time")))
         return None if seconds is None else self.taken_at - seconds
+
+
+def _identifier(value: object) -> str | None:
+    """A BGP identifier; 0.0.0.0 stands where none was heard."""
+    address = as_address(value)
+    return None if address == "0.0.0.0" else address  # noqa: S104  (compared, not bound)
 
 
 def _family(row: Mapping[str, Any], key: str) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from routers import bird, edgeos, eos, frr, gobgp, nxos, openbgpd, unifi, vyos
+from routers import bird, edgeos, eos, frr, gobgp, iosxe, junos, nxos, openbgpd, unifi, vyos
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,6 +71,8 @@ PLATFORMS: Mapping[str, Platform] = MappingProxyType(
         "eos": eos,
         "frr": frr,
         "gobgp": gobgp,
+        "iosxe": iosxe,
+        "junos": junos,
         "nxos": nxos,
         "openbgpd": openbgpd,
         "unifi": unifi,

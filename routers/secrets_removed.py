@@ -12,7 +12,8 @@ REMOVED = "removed"
 _WORDS = (
     r"(?:[\w.-]{0,40}(?:password|passwd|passphrase|secret|pre-shared-key|private-key)"
     r"|(?:[\w-]{0,40}-)?(?:auth|authentication|md5|tcp-md5|api|encryption)[-_]?key"
-    r"|key-string|(?:message-digest-key \d{1,3} md5)|pre-shared-secret|snmp-server community|snmp community)"
+    r"|key-string|message-digest-key \d{1,3} md5|pre-shared-secret|snmp-server community|snmp community"
+    r"|md5sig key|(?:tacacs|radius|isakmp)[^\n]{0,80}? key)"
 )
 _NAMES = (
     r"[^\"\\]{0,60}(?:password|passwd|passphrase|secret|psk|token|private_?-?key"

@@ -1,9 +1,10 @@
-"""How commands reach a router. `SshTransport` and `ExecTransport` are the only I/O of this room."""
+"""How commands reach a router. `SshTransport`, `ExecTransport` and `HttpsTransport` are the only I/O of this room."""
 
 from __future__ import annotations
 
 import os
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 PARALLEL_COMMANDS = 4
 """Commands that one transport runs at a time; OpenSSH's MaxSessions is 10, and others use the router too."""
 
+_SECRET_BYTES = 4096
+
 
 class ErrorKind(StrEnum):
     """Why a router could not be asked."""
@@ -19,8 +22,9 @@ class ErrorKind(StrEnum):
     UNREACHABLE = "unreachable"
     TIMEOUT = "timeout"
     HOST_KEY = "host_key"
+    CERTIFICATE = "certificate"  # one that is not trusted, not for this name, or not valid now
     AUTHENTICATION = "authentication"
-    KEY_FILE = "key_file"  # a key or known_hosts file of ours is missing, unreadable or locked
+    KEY_FILE = "key_file"  # a key, password, known_hosts or CA file of ours is missing, unreadable or locked
     TOO_LARGE = "too_large"
     CLOSED = "closed"
     REFUSED = "refused"  # the router lets us in and will not run commands
@@ -80,3 +84,17 @@ def unreadable(error: OSError) -> str:
     if isinstance(error, PermissionError) and os.geteuid() == 0:
         return f"{reason} (this process gave up root's right to read files of other users: let root own it)"
     return reason
+
+
+def read_secret(path: str) -> str:
+    """What stands in a password file, without the space around it. Raises RouterError (key_file)."""
+    try:
+        with Path(path).open("rb") as file:
+            secret = file.read(_SECRET_BYTES).decode().strip()
+    except OSError as error:
+        raise RouterError(f"cannot read the password file {path}: {unreadable(error)}", ErrorKind.KEY_FILE) from error
+    except UnicodeDecodeError:
+        raise RouterError(f"the password file {path} is not UTF-8 text", ErrorKind.KEY_FILE) from None
+    if not secret:
+        raise RouterError(f"the password file {path} is empty", ErrorKind.KEY_FILE)
+    return secret

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import stat
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from exporter import captured, cli
+from exporter.router_tables import to_json
 from routers import bird, frr, linux_oracle
 from routers.captures import CaptureError, read_answers, written
 from routers.model import Answer, OracleFlow
-from tests.routers.captured import QUERY, VIP, answers
+from tests.routers.captured import FIXTURES, QUERY, VIP, answers
 
 CONFIG = """\
 probing: {{interval: 1s, timeout: 200ms, source_addresses: [192.0.2.2]}}
@@ -127,7 +131,7 @@ def test_the_flows_of_the_oracle_are_kept(tmp_path: Path, capsys: pytest.Capture
     config, directory = router(tmp_path, "frr", "healthy"), tmp_path / "capture"
     assert take(config, directory, "--oracle") == 0
     live = capsys.readouterr().out
-    assert "tcp 192.0.2.2:20000 to 203.0.113.10:22  10.0.0.11 dev br0" in live
+    assert "tcp 192.0.2.2:20000 to 203.0.113.10:22 10.0.0.11 dev br0" in " ".join(live.split())
     assert cli.main(["routers", "edge", "--replay", str(directory), "--oracle"]) == 0
     assert capsys.readouterr().out == live
     assert cli.main(["routers", "edge", "--replay", str(directory)]) == 0
@@ -291,6 +295,18 @@ def test_an_answer_that_was_lost_is_a_problem_and_not_an_error(
     assert "kernel FIB: not asked" in capsys.readouterr().out
 
 
+def test_what_a_capture_says_moves_no_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, directory = router(tmp_path, "frr", "wrong_as"), tmp_path / "capture"
+    take(config, directory)
+    text = (directory / "answers.txt").read_text()
+    (directory / "answers.txt").write_text(text.replace("Bad Peer AS", "Bad\\u001b[2J AS").replace("br0", "b\\u001br0"))
+    capsys.readouterr()
+    assert cli.main(["routers", "edge", "--replay", str(directory)]) == 0
+    said = capsys.readouterr().out
+    assert "Bad?[2J AS" in said
+    assert "\x1b" not in said
+
+
 def test_what_is_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, directory = router(tmp_path, "frr", "healthy"), tmp_path / "capture"
     take(config, directory)
@@ -299,3 +315,29 @@ def test_what_is_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         captured.load(directory)
     assert take(config, tmp_path / "other") == 2
     assert not (tmp_path / "other").exists()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    name=st.sampled_from(["answers.txt", "manifest.json", "oracle.txt"]),
+    at=st.floats(0, 1),
+    cut=st.integers(0, 300),
+    put=st.binary(max_size=40),
+)
+def test_a_damaged_capture_is_read_or_refused(name: str, at: float, cut: int, put: bytes) -> None:
+    """Whatever was lost in a mail or an editor: one sentence, or what is left of it."""
+    source = FIXTURES / "frr" / "vrf"
+    with tempfile.TemporaryDirectory() as place:
+        directory = Path(place)
+        for path in source.iterdir():
+            content = path.read_bytes()
+            where = int(at * len(content))
+            changed = content[:where] + put + content[where + cut :] if path.name == name else content
+            (directory / path.name).write_bytes(changed)
+        refused = ""
+        try:
+            replayed = captured.replay(captured.load(directory), None)
+            to_json([replayed.router], {replayed.router.name: replayed.snapshot}, {})
+        except CaptureError as error:
+            refused = str(error)
+    assert not refused or (refused.startswith(f"{place}/{name}") and "\n" not in refused)

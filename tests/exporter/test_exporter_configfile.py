@@ -198,7 +198,7 @@ def test_bad_files(text: str, expected: list[str]) -> None:
     ]
 
 
-@pytest.mark.parametrize("platform", ["eos", "junos"])
+@pytest.mark.parametrize("platform", ["junos"])
 def test_platforms_that_are_not_built_yet(platform: str) -> None:
     (error,) = errors(router(f"platform: {platform}, exec: {{}}"))
     assert f"{platform} is known, but not supported yet" in error

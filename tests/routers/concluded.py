@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from exporter.conclude import Exercise, Standpoint, Surroundings, conclude
 from exporter.evidence import RouterView, of_vip
 from exporter.expected import Expected, Node, Target
@@ -23,8 +25,12 @@ _OK = PathResult(
 )
 
 
-def paths_of(taken: Snapshot, *, crossed: bool = True, over_ipv6: bool = False) -> dict[tuple[str, str], PathStatus]:
-    """By VIP and node. Each node is known by the address of its session and, for IPv6, that of its next hop."""
+def paths_of(
+    taken: Snapshot, *, crossed: bool = True, over_ipv6: bool = False, served_by: Sequence[str] = ()
+) -> dict[tuple[str, str], PathStatus]:
+    """By VIP and node, or the next hop that is none. Each node is known by the address of its session and, for IPv6,
+    that of its next hop. `served_by`: the nodes that should announce the VIPs, all of them if none is named.
+    """
     nodes = {
         f"leviathan{number}": Node(
             f"leviathan{number}",
@@ -32,7 +38,7 @@ def paths_of(taken: Snapshot, *, crossed: bool = True, over_ipv6: bool = False) 
         )
         for number in (1, 2, 3)
     }
-    target = Target(name="web", address=VIP, port=80, vips=(VIP, VIP6), nodes=tuple(nodes))
+    target = Target(name="web", address=VIP, port=80, vips=(VIP, VIP6), nodes=tuple(served_by or nodes))
     expected = Expected(nodes=nodes, targets={"web": target})
     view = RouterView.of(taken, expected)
     exercises = {
@@ -48,3 +54,13 @@ def paths_of(taken: Snapshot, *, crossed: bool = True, over_ipv6: bool = False) 
 def verdicts_of(taken: Snapshot, *, crossed: bool = True, over_ipv6: bool = False) -> dict[tuple[str, str], str]:
     """The verdict of each path."""
     return {key: str(path.verdict) for key, path in paths_of(taken, crossed=crossed, over_ipv6=over_ipv6).items()}
+
+
+def judged(taken: Snapshot, vip: str = VIP, served_by: Sequence[str] = ()) -> dict[str, PathStatus]:
+    """The paths to one VIP, by node."""
+    return {node: path for (where, node), path in paths_of(taken, served_by=served_by).items() if where == vip}
+
+
+def verdicts(taken: Snapshot, vip: str = VIP) -> dict[str, str]:
+    """The verdict of each path to one VIP, by node."""
+    return {node: str(path.verdict) for node, path in judged(taken, vip).items()}

@@ -30,8 +30,8 @@ def test_the_table_names_every_platform_once_and_no_other() -> None:
 def test_the_row_says_what_the_program_does(platform: str) -> None:
     _, transports, tested, oracle, *_, privilege = rows()[platform]
     assert {one.strip() for one in transports.split(",")} == PLATFORMS[platform].TRANSPORTS
-    assert any(word in tested for word in ("real daemon", "captures", "documentation"))
-    assert ("none" in oracle) == (PLATFORMS[platform].ORACLE is None)
+    assert any(word in tested for word in ("real", "captures", "documentation"))
+    assert (oracle.startswith("none")) == (PLATFORMS[platform].ORACLE is None)
     assert privilege == f"[{platform}](routers/{platform}.md#least-privilege)"
 
 

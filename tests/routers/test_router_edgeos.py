@@ -150,11 +150,11 @@ def test_filtered() -> None:
     assert sum(one.filtered for one in taken.routes[VIP]) == 1
 
 
-def test_what_neighbors_announced_is_asked_where_the_router_remembers_it() -> None:
+def test_what_a_neighbor_announced_is_asked_where_it_gives_no_route_and_the_router_remembers() -> None:
     whole = answers("edgeos", "filtered")
-    assert {one.name for one in edgeos.follow_up(QUERY, whole)} == {
-        f"show ip bgp neighbors {node} received-routes" for node in NODES
-    }
+    assert {one.name for one in edgeos.follow_up(QUERY, whole)} == {f"show ip bgp neighbors {NODE3} received-routes"}
+    all_heard = whole | {ENTRY: answers("edgeos", "healthy")[ENTRY]}
+    assert edgeos.follow_up(QUERY, all_heard) == ()
     assert edgeos.follow_up(QUERY, answers("edgeos", "healthy")) == ()
 
 
@@ -292,6 +292,13 @@ def test_without_limit_and_routing_table_nobody_knows_why_a_route_is_not_used() 
     taken = changed("path_limit_untold", show_ip_route=None)
     assert VIP not in taken.routes
     assert VIP6 in taken.routes
+
+
+def test_what_was_announced_and_not_asked_for_is_not_told() -> None:
+    whole = {name: text for name, text in answers("edgeos", "filtered").items() if "received-routes" not in name}
+    taken = edgeos.read("edge", QUERY, whole, TAKEN_AT)
+    assert taken.problems == ()
+    assert route_of(taken, VIP, NODE3) is None
 
 
 def test_what_was_announced_and_cannot_be_read_may_have_been_filtered() -> None:

@@ -16,7 +16,7 @@ from routers.zebos import lines, of_default_vrf, said, seconds_of
 from routers.zebos_routes import entry_of, table_of, taken_of
 from routers.zebos_sessions import details_of, summary_of
 from tests.routers.captured import QUERY, VIP, answers, scenarios
-from tests.routers.judged import verdicts
+from tests.routers.concluded import verdicts
 
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 WHOLE = {scenario: answers("edgeos", scenario) for scenario in scenarios("edgeos")}

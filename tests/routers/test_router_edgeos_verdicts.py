@@ -7,7 +7,7 @@ import pytest
 from routers import edgeos
 from routers.model import Answer
 from tests.routers.captured import QUERY, QUERY_OVER_IPV6, TAKEN_AT, VIP, VIP6, answers, snapshot
-from tests.routers.judged import judged, verdicts
+from tests.routers.concluded import judged, verdicts
 
 OK = {"leviathan1": "ok", "leviathan2": "ok", "leviathan3": "ok"}
 
@@ -99,7 +99,7 @@ def test_the_outage_of_a_service_on_the_missing_node_alone() -> None:
         f"show ip bgp {VIP}": Answer("% Network not in table\n"),
         **{name: answers("edgeos", "default_only")[name] for name in ("show ip route", "kernel routes")},
     }
-    found = judged(edgeos.read("edge", QUERY, whole, TAKEN_AT), nodes=("leviathan3",))
+    found = judged(edgeos.read("edge", QUERY, whole, TAKEN_AT), served_by=("leviathan3",))
     assert {name: path.verdict.value for name, path in found.items()} == {"leviathan3": "neighbor_missing"}
 
 

@@ -88,6 +88,7 @@ def test_healthy() -> None:
             prefixes_received={4: 1},
             families=frozenset({4}),
             prefixes_filtered={4: 0},
+            router_id=node,
         )
     for vip, hops in ((VIP, NODES), (VIP6, {"2001:db8::11", "2001:db8::12", "2001:db8::13"})):
         assert {one.peer for one in taken.routes[vip]} == hops
@@ -132,7 +133,7 @@ def test_faults_up_to_the_verdict(scenario: str, verdict: str, why: str) -> None
 
 
 @pytest.mark.parametrize(
-    "scenario", ["healthy", "covering", "ipv6_link_local", "vrf", "asdot", "passive", "no_privilege"]
+    "scenario", ["healthy", "covering", "ipv6_link_local", "unnumbered", "vrf", "asdot", "passive", "no_privilege"]
 )
 def test_what_is_no_fault(scenario: str) -> None:
     taken = snapshot("eos", scenario, query_of(scenario))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -151,8 +152,21 @@ def test_nothing_is_asked_that_could_change_anything() -> None:
 def test_no_password_is_asked_for() -> None:
     asked = [line for command in eos.ask(QUERY) for line in json.loads(command.stdin or "")["params"]["cmds"]]
     (line,) = [one for one in asked if "running-config" in one]
-    kept = line.partition(" | include ")[2].split("|")
-    assert not any(word in "neighbor 10.0.0.13 password 7 w7hFpRuHc2k=" for word in kept)
+    pattern = line.partition('grep -E "')[2].rstrip('"')
+    kept = [
+        "   neighbor 10.0.0.13 shutdown",
+        "   neighbor 10.0.0.13 passive",
+        "   neighbor 10.0.0.13 transport connection-mode passive",
+        "   neighbor 10.0.0.13 peer group NODES",
+        "   bgp listen range 10.0.0.0/24 peer-group NODES remote-as 64513",
+        "   no bgp bestpath as-path multipath-relax",
+        "   vrf blue",
+        "      maximum-paths 8",
+        "router bgp 64512",
+    ]
+    assert all(re.search(pattern, one) for one in kept)
+    for name in ("10.0.0.13", "vrf", "passive", "shutdown", "maximum-paths"):
+        assert not re.search(pattern, f"   neighbor {name} password 7 w7hFpRuHc2k=")
 
 
 class Eapi:

@@ -102,3 +102,10 @@ def test_in_a_vrf_the_way_in_is_looked_for_there() -> None:
     assert linux_oracle.read(flows, {NEXT_HOPS: Answer(told("10.0.0.11", table="10"))}) == {
         flows[0]: NextHop("10.0.0.11", "br0")
     }
+
+
+def test_a_vrf_that_is_not_there_is_named() -> None:
+    flows = [OracleFlow(SOURCE, 20000, "203.0.113.10", 22, vrf="green")]
+    answer = Answer("", 'Error: argument "green" is wrong: Invalid VRF\n\n', 255)
+    with pytest.raises(ValueError, match=r"^the router's kernel has no VRF green: "):
+        linux_oracle.ask(flows, {WAY_BACK: answer})

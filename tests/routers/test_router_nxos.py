@@ -69,6 +69,7 @@ def test_healthy() -> None:
             prefixes_received={4: 1},
             families=frozenset({4}),
             keeps_filtered=frozenset({4}),
+            router_id=node,
         )
     for vip, hops in ((VIP, NODES), (VIP6, {"2001:db8::11", "2001:db8::12", "2001:db8::13"})):
         assert {one.peer for one in taken.routes[vip]} == hops

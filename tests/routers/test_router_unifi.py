@@ -11,7 +11,7 @@ import pytest
 from routers import unifi
 from routers.model import Answer, Query, RemedyFacts, RemedyKind, Snapshot
 from tests.routers.captured import QUERY, TAKEN_AT, VIP, VIP6, answers, capture, scenarios, snapshot
-from tests.routers.judged import judged, verdicts
+from tests.routers.concluded import judged, verdicts
 
 OPTION = "CONFIG_IP_ROUTE_MULTIPATH"
 KERNEL = "kernel multipath support"

@@ -9,7 +9,7 @@ import pytest
 from routers import vyos
 from routers.model import IPV6, Answer, RemedyFacts, RemedyKind
 from tests.routers.captured import QUERY, TAKEN_AT, answers, capture, scenarios, snapshot
-from tests.routers.judged import judged, verdicts
+from tests.routers.concluded import judged, verdicts
 
 RELEASE = "release of VyOS"
 FACTS = RemedyFacts(local_as=64512, neighbor="10.0.0.13", remote_as=64512, paths=3)
