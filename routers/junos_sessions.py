@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from routers.frr_sessions import as_number_of_as
+from routers.asn import as_asn
 from routers.jsontext import as_address, as_prefix, phrase
 from routers.junos_json import Node, has, nodes, number, seconds, text, words
 from routers.model import IPV4, IPV6, Session, SessionState
@@ -150,8 +150,8 @@ def _session(
     return Session(
         address=address,
         state=state,
-        remote_as=as_number_of_as(text(peer, "peer-as") or text(row, "peer-as")),
-        local_as=as_number_of_as(text(peer, "local-as")),
+        remote_as=as_asn(text(peer, "peer-as") or text(row, "peer-as")),
+        local_as=as_asn(text(peer, "local-as")),
         admin_down=not up and ("Shutdown" in set_to | flags or bool(names & configuration.shut)),
         dynamic="Unconfigured" in flags,
         passive="Passive" in set_to or bool(names & configuration.passive),
