@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from routers.iosxe_text import address_of, as_number_of, interface_of, mac_of
+from routers.asn import as_asn
+from routers.iosxe_text import address_of, interface_of, mac_of
 from routers.jsontext import Prefix, as_number, as_prefix
 from routers.model import FibEntry, LinkNeighbor, NextHop, RemedyKind, Route
 from routers.selection import Attributes, Candidate, Multipath, explained
@@ -194,7 +195,7 @@ def _attributes(path: Path, flags: set[str]) -> Attributes:
     told = {key: match[1] for key, pattern in _FIELD.items() if (match := pattern.search(path.attributes))}
     metric = _METRIC.search(path.match["between"])
     internal = True if "internal" in flags else False if "external" in flags else None
-    known = text == "Local" or all(as_number_of(word.strip("(){},")) is not None for word in text.split())
+    known = text == "Local" or all(as_asn(word.strip("(){},")) is not None for word in text.split())
     return Attributes(
         weight=as_number(told.get("weight")) or 0,
         local_preference=as_number(told.get("localpref")),

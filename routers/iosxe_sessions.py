@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from routers.iosxe_text import address_of, as_number_of, seconds_of
+from routers.asn import as_asn
+from routers.iosxe_text import address_of, seconds_of
 from routers.jsontext import as_number, as_prefix, phrase
 from routers.model import IPV4, IPV6, Session, SessionState
 
@@ -84,7 +85,7 @@ def summary_of(lines: Iterable[str], family: int | None = None) -> Summary | Non
             family = only or FAMILIES.get(text.removeprefix(_SECTION))
             known, ranges = True, False
         elif match := _OWN_AS.match(text):
-            found.local_as = as_number_of(match[1]) or found.local_as
+            found.local_as = as_asn(match[1]) or found.local_as
             found.families |= {family} if family is not None else set()
             known = True
         elif match := _ENTRIES.match(text):
@@ -106,7 +107,7 @@ def _row(text: str, family: int) -> Row | None:
     words = text.split(maxsplit=_COLUMNS)
     if len(words) <= _COLUMNS or words[1] != "4":
         return None
-    address, remote_as = address_of(words[0]), as_number_of(words[2])
+    address, remote_as = address_of(words[0]), as_asn(words[2])
     if address is None or remote_as is None:
         return None
     last = " ".join(words[_COLUMNS].split())
@@ -175,8 +176,8 @@ def _session(address: str, rows: list[Row], blocks: list[Detail], local_as: int 
     return Session(
         address=address,
         state=state,
-        remote_as=as_number_of(remote[1]) if remote else rows[0].remote_as if rows else None,
-        local_as=as_number_of(own[1]) if own else local_as,
+        remote_as=as_asn(remote[1]) if remote else rows[0].remote_as if rows else None,
+        local_as=as_asn(own[1]) if own else local_as,
         admin_down="Idle (Admin)" in words or any("dministratively shut down" in line for line in lines),
         dynamic=dynamic or any(line.startswith("Belongs to the subnet range group") for line in lines),
         passive=any("opened passively" in line for line in lines),

@@ -39,7 +39,6 @@ _REFUSALS = (
     "Error",
 )
 _NOT_FOUND = ("Network not in table", "Route not found", "Subnet not in table", "not in table")
-_NUMBER = re.compile(r"[0-9]{1,10}")
 _MAC = re.compile(r"[0-9a-fA-F]{4}\.[0-9a-fA-F]{4}\.[0-9a-fA-F]{4}")
 _UPTIME = re.compile(r"(\d{1,4}):(\d\d):(\d\d)")
 _UNITS = {"y": 365 * 86_400, "w": 7 * 86_400, "d": 86_400, "h": 3600, "m": 60, "s": 1}
@@ -143,17 +142,6 @@ def _unusable(answer: Answer, lines: list[str]) -> str | None:
     if not said:
         return phrase(answer.stderr) or "an empty answer"
     return None
-
-
-def as_number_of(text: str) -> int | None:
-    """An AS number, in asplain or in asdot (RFC 5396); None for any other text."""
-    high, dot, low = text.partition(".")
-    parts = (high, low) if dot else (high,)
-    if not all(map(_NUMBER.fullmatch, parts)):
-        return None
-    if not dot:
-        return int(high) if int(high) < 2**32 else None
-    return (int(high) << 16) + int(low) if max(int(high), int(low)) < 2**16 else None
 
 
 def seconds_of(text: str) -> int | None:

@@ -154,14 +154,6 @@ def test_uptimes(text: str, seconds: int | None) -> None:
     assert iosxe_text.seconds_of(text) == seconds
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [("64512", 64512), ("4200000001", 4_200_000_001), ("1.10", 65546), ("65536.1", None), ("1.2.3", None), ("", None)],
-)
-def test_as_numbers(text: str, number: int | None) -> None:
-    assert iosxe_text.as_number_of(text) == number
-
-
 MANY = replace(QUERY, vips=(*(f"203.0.113.{number}" for number in range(1, 201)), VIP6))
 
 
