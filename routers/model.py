@@ -40,7 +40,8 @@ class Command:
     """One read-only question to a router.
 
     Over ssh and exec: an argument vector, and what goes to its standard input. `raw`: the router's command
-    line is no POSIX shell, so the words are sent as they are, with spaces between. Over https: the method
+    line is no POSIX shell, so the words are sent as they are, with spaces between. `alone`: the router ends an SSH
+    connection after one answer, so the question takes one of its own. Over https: the method
     and the path below the router's URL with its query, and the body (JSON) if there is one.
     """
 
@@ -48,6 +49,7 @@ class Command:
     argv: tuple[str, ...]
     stdin: str | None = None
     raw: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +12,17 @@ import asyncssh
 
 from routers.jsontext import phrase
 from routers.model import Answer, Command
+from routers.ssh_process import execute
 from routers.transport import PARALLEL_COMMANDS, ErrorKind, OutputLimit, RouterError, timed_out, unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    pass
 
 SSH_PORT = 22
-READ_CHUNK = 65_536
 CONNECT_TIMEOUT_SECONDS = 10.0
 _TRIES = 6  # of one command; two where it alone is to blame
+LONE_CONNECTIONS = 3
+"""Connections for commands that stand alone, at a time: IOS has five lines (vty 0 4), and people use them too."""
 KEEPALIVE_SECONDS = 5.0  # asyncssh gives up after three without an answer
 
 
@@ -66,7 +67,8 @@ class SshTransport:
     """One connection, made when first needed and made again after it broke, shared by all callers.
 
     Some routers take one command at a time on a connection, and some hang up after each (Cisco IOS): where that is
-    seen, commands wait for each other.
+    seen, commands wait for each other. A command that is known to be met so (`Command.alone`) has a connection of its
+    own, and waits for few.
     """
 
     def __init__(self, settings: SshSettings) -> None:
@@ -77,6 +79,8 @@ class SshTransport:
         self._closed = False
         self._slots = asyncio.Semaphore(PARALLEL_COMMANDS)
         self._alone = asyncio.Lock()
+        self._lone_slots = asyncio.Semaphore(LONE_CONNECTIONS)
+        self._lone: set[asyncssh.SSHClientConnection] = set()
         self._one_by_one = False  # it refuses a second command on a connection
         self._hangs_up = False  # it may be one that hangs up after a command
 
@@ -85,7 +89,9 @@ class SshTransport:
         used it; commands only read, so they may be sent again.
         """
         try:
-            async with asyncio.timeout(timeout_seconds), self._slots:
+            async with asyncio.timeout(timeout_seconds), self._lone_slots if command.alone else self._slots:
+                if command.alone:
+                    return await self._run_alone(command, max_bytes)
                 failed_alone = 0
                 for _ in range(_TRIES):
                     try:
@@ -105,9 +111,28 @@ class SshTransport:
         if self._attempt is not None:
             await _cancel(self._attempt)
         line, self._line = self._line, None
-        if line is not None:
-            line.connection.abort()
-            await line.connection.wait_closed()
+        for one in (*self._lone, *((line.connection,) if line is not None else ())):
+            one.abort()
+            await one.wait_closed()
+
+    async def _run_alone(self, command: Command, max_bytes: int) -> Answer:
+        if self._closed:
+            raise _given_up(self._settings)
+        connection = await _connect(self._settings)
+        self._lone.add(connection)
+        try:
+            if self._closed:
+                raise _given_up(self._settings)
+            return await execute(connection, command, OutputLimit(command, max_bytes))
+        except asyncssh.ChannelOpenError as error:
+            reason = f"{self._settings.place} refuses to run commands ({phrase(error.reason)})"
+            raise RouterError(reason, ErrorKind.REFUSED) from error
+        except (asyncssh.DisconnectError, OSError) as error:
+            reason = f"{self._settings.place} closed the connection: {phrase(str(error)) or 'no reason given'}"
+            raise RouterError(reason, ErrorKind.CLOSED) from error
+        finally:
+            self._lone.discard(connection)
+            connection.abort()
 
     async def _in_turn(self, command: Command, max_bytes: int) -> Answer:
         """Raises _BrokenOffError where another try may help."""
@@ -135,7 +160,7 @@ class SshTransport:
         line.running += 1
         line.idle.clear()
         try:
-            return await _execute(line.connection, command, OutputLimit(command, max_bytes))
+            return await execute(line.connection, command, OutputLimit(command, max_bytes))
         except asyncssh.ChannelOpenError as error:
             if line.connection.is_closed():
                 raise self._lost(line, error.reason) from error
@@ -221,52 +246,6 @@ def _given_up(settings: SshSettings) -> RouterError:
 async def _cancel(task: asyncio.Task[Any]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-async def _execute(connection: asyncssh.SSHClientConnection, command: Command, limit: OutputLimit) -> Answer:
-    process = await connection.create_process(_line(command), encoding=None)
-    try:
-        with contextlib.suppress(BrokenPipeError):  # the command need not read its input
-            if command.stdin:
-                process.stdin.write(command.stdin.encode())
-            process.stdin.write_eof()
-        stdout, stderr = await _together(_read_all(process.stdout, limit), _read_all(process.stderr, limit))
-        await process.wait_closed()
-    except BaseException:
-        with contextlib.suppress(OSError):  # without a signal OpenSSH lets a silent command run on
-            process.kill()
-        raise
-    finally:
-        process.close()
-    if connection.is_closed() and process.returncode is None:
-        raise asyncssh.ConnectionLost("in the middle of an answer")
-    return Answer(
-        stdout=stdout.decode(errors="replace"),
-        stderr=stderr.decode(errors="replace"),
-        exit_status=process.returncode or 0,  # RFC 4254 section 6.10: a server need not send it
-    )
-
-
-def _line(command: Command) -> str:
-    return " ".join(command.argv) if command.raw else shlex.join(command.argv)
-
-
-async def _read_all(stream: asyncssh.SSHReader[bytes], limit: OutputLimit) -> bytes:
-    chunks = bytearray()
-    while chunk := await stream.read(READ_CHUNK):
-        chunks += limit.take(chunk)
-    return bytes(chunks)
-
-
-async def _together(*work: Coroutine[Any, Any, bytes]) -> list[bytes]:
-    """Like asyncio.gather, but the first failure ends the others before it is raised."""
-    tasks = [asyncio.create_task(one) for one in work]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _connect(settings: SshSettings) -> asyncssh.SSHClientConnection:

@@ -70,7 +70,9 @@ _PURE_ROOMS = {
         "yamlfile",
     ),
 }
-_IMPURE_ROUTERS = frozenset({"routers.exec", "routers.https", "routers.reader", "routers.ssh", "routers.transport"})
+_IMPURE_ROUTERS = frozenset(
+    {"routers.exec", "routers.https", "routers.reader", "routers.ssh", "routers.ssh_process", "routers.transport"}
+)
 PURE = (
     *(f"{room}.{name}" for room, names in _PURE_ROOMS.items() for name in names),
     *(name for name in MODULES if name.startswith("routers.") and name not in _IMPURE_ROUTERS),
