@@ -80,7 +80,7 @@ def _kind_of_cure(verdict: Verdict, path: PathFacts) -> RemedyKind | None:
     if verdict is Verdict.ROUTE_FILTERED:
         unread = path.evidence.session is not None and path.evidence.session.policy_missing
         return RemedyKind.POLICY_MISSING if unread else RemedyKind.ROUTE_FILTERED
-    if verdict is Verdict.ROUTE_UNUSED:
+    if verdict in (Verdict.ROUTE_UNUSED, Verdict.ROUTE_NOT_INSTALLED):
         return next((route.mended_by for route in path.evidence.routes or () if route.mended_by), None)
     session = path.evidence.session
     if verdict is Verdict.SESSION_DOWN and session is not None:

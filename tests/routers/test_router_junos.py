@@ -211,7 +211,11 @@ BALANCE = (
         ("multiple_as", "(64523 against 64521), and multipath multiple-as is not set", "multiple-as\n" + BALANCE),
         ("longer_as_path", "longer AS path (2 against 1)", None),
         ("lost_next_hop", f"next hop that {NODE3} told cannot be resolved", None),
-        ("no_per_packet_policy", "no policy with load-balance per-packet is exported to the forwarding table", None),
+        (
+            "no_per_packet_policy",
+            "no policy with load-balance per-packet is exported to the forwarding table",
+            "multipath\n" + BALANCE,
+        ),
     ],
 )
 def test_an_unused_route_says_why(scenario: str, reason: str, command: str | None) -> None:
