@@ -27,7 +27,7 @@ _VRF = re.compile(r"[A-Za-z0-9_.:@+/#-]{1,64}")
 
 
 def command(name: str) -> Command:
-    return Command(name, tuple(name.split(" ")), raw=True)
+    return Command(name, tuple(name.split(" ")), raw=True, alone=True)
 
 
 def in_vrf(vrf: str | None) -> str:
