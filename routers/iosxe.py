@@ -135,7 +135,7 @@ def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Neighbors:
-    """What the summaries and the neighbors in detail say; `known` is false where neither could be read."""
+    """What the summaries and the neighbors in detail say; `known` is false where that is not all."""
 
     summaries: list[Summary]
     details: list[Detail]
@@ -160,8 +160,10 @@ class _Neighbors:
             for detail in iosxe_sessions.details_of(lines or (), described[name])
         ]
         idle = any(_NO_BGP in line for name in asked for line in said.plain(name))
-        found = cls(summaries, details, query.vrf, known=bool(summaries or details or idle))
         whole = len(summaries) == len(asked) and None not in texts.values()
+        # One list alone does not show where it was cut, and a neighbor that it lacks would be called missing.
+        sure = whole or all(said.answers[name].ended for name in (*asked, *texts) if name in said.answers)
+        found = cls(summaries, details, query.vrf, known=idle or (sure and bool(summaries or details)))
         lone = iosxe_sessions.apart(summaries, details, query.vrf) if whole else frozenset()
         if lone:
             said.problems.append(f"{next(iter(asked))}: {len(lone)} neighbors stand in one list only, the other is cut")

@@ -57,13 +57,14 @@ class Answer:
     """What came back for one command; `error` is set when no usable answer came (and says why).
 
     Over https `stdout` is the body, `exit_status` is 0 for a status of 2xx and else the status, and `stderr`
-    its reason.
+    its reason. `ended` is false where the router hung up without a word that this was all.
     """
 
     stdout: str = ""
     stderr: str = ""
     exit_status: int = 0
     error: str | None = None
+    ended: bool = True
 
 
 class SessionState(StrEnum):

@@ -91,7 +91,7 @@ class SshTransport:
         try:
             async with asyncio.timeout(timeout_seconds), self._lone_slots if command.alone else self._slots:
                 if command.alone:
-                    return await self._run_alone(command, max_bytes)
+                    return await self._on_its_own(command, max_bytes)
                 failed_alone = 0
                 for _ in range(_TRIES):
                     try:
@@ -115,7 +115,21 @@ class SshTransport:
             one.abort()
             await one.wait_closed()
 
+    async def _on_its_own(self, command: Command, max_bytes: int) -> Answer:
+        """Beside others of its kind, unless the router takes one at a time over all of its connections."""
+        if not self._one_by_one:
+            try:
+                return await self._run_alone(command, max_bytes)
+            except _BrokenOffError:
+                self._one_by_one = True
+        async with self._alone:
+            try:
+                return await self._run_alone(command, max_bytes)
+            except _BrokenOffError as broken:
+                raise broken.error from broken
+
     async def _run_alone(self, command: Command, max_bytes: int) -> Answer:
+        """Raises _BrokenOffError where the router was busy with others."""
         if self._closed:
             raise _given_up(self._settings)
         connection = await _connect(self._settings)
@@ -125,8 +139,10 @@ class SshTransport:
                 raise _given_up(self._settings)
             return await execute(connection, command, OutputLimit(command, max_bytes))
         except asyncssh.ChannelOpenError as error:
-            reason = f"{self._settings.place} refuses to run commands ({phrase(error.reason)})"
-            raise RouterError(reason, ErrorKind.REFUSED) from error
+            refusal = _refusal(self._settings, error)
+            if error.code == asyncssh.OPEN_REQUEST_SESSION_FAILED:
+                raise refusal from error
+            raise _BrokenOffError(refusal, alone=True) from error
         except (asyncssh.DisconnectError, OSError) as error:
             reason = f"{self._settings.place} closed the connection: {phrase(str(error)) or 'no reason given'}"
             raise RouterError(reason, ErrorKind.CLOSED) from error
@@ -182,13 +198,7 @@ class SshTransport:
 
     def _not_let_in(self, line: _Line, error: asyncssh.ChannelOpenError) -> Exception:
         """What to make of a command that was refused on a connection that lives."""
-        settings = self._settings
-        message = f"{settings.place} refuses to run commands ({phrase(error.reason)})"
-        if error.code == asyncssh.OPEN_REQUEST_SESSION_FAILED:
-            message += (
-                f": give user {settings.username!r} the right to run commands over SSH, not only a shell or a menu"
-            )
-        refusal = RouterError(message, ErrorKind.REFUSED)
+        refusal = _refusal(self._settings, error)
         alone = line.begun == 1
         line.refuses = line.refuses or alone
         if line.refuses:
@@ -237,6 +247,13 @@ class SshTransport:
 
 async def _line_to(settings: SshSettings) -> _Line:
     return _Line(await _connect(settings))
+
+
+def _refusal(settings: SshSettings, error: asyncssh.ChannelOpenError) -> RouterError:
+    message = f"{settings.place} refuses to run commands ({phrase(error.reason)})"
+    if error.code == asyncssh.OPEN_REQUEST_SESSION_FAILED:
+        message += f": give user {settings.username!r} the right to run commands over SSH, not only a shell or a menu"
+    return RouterError(message, ErrorKind.REFUSED)
 
 
 def _given_up(settings: SshSettings) -> RouterError:

@@ -52,14 +52,15 @@ async def execute(connection: asyncssh.SSHClientConnection, command: Command, li
         raise
     finally:
         process.close()
-    # One that answers and hangs up may do so without a word: whether the answer is whole then shows in its text.
-    whole = process.whole or (command.alone and bool(stdout))
+    # One that answers and hangs up may do so without a word: then only an answer that ends with its line can be whole.
+    whole = process.whole or (command.alone and stdout.endswith(b"\n"))
     if connection.is_closed() and process.returncode is None and not whole:
         raise asyncssh.ConnectionLost("in the middle of an answer")
     return Answer(
         stdout=stdout.decode(errors="replace"),
         stderr=stderr.decode(errors="replace"),
         exit_status=process.returncode or 0,  # RFC 4254 section 6.10: a server need not send it
+        ended=process.whole or process.returncode is not None,
     )
 
 

@@ -122,7 +122,8 @@ async def test_over_ssh(platform: str, fault: Fault, tmp_path: Path) -> None:
             found = await taken(platform, transport)
             assert found == router.book.expected()
     assert_honest(found, router.book, fault, told=True)
-    if fault in SSH_ERRORS:
+    by_chance_a_line = fault is Fault.CUT_HARD and platform in WITHOUT_ENDS  # half of one answer may end with its line
+    if fault in SSH_ERRORS and not by_chance_a_line:
         assert isinstance(found, RouterError)
         kind, words = SSH_ERRORS[fault]
         assert (found.kind, words in str(found)) == (kind, True), str(found)
