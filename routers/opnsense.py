@@ -114,7 +114,7 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
         sessions = _sessions(summary, _response(_NEIGHBORS, answers, problems), problems)
         local_as, relaxed = instance(summary)
         if sessions is not None:
-            routes = _routes(query, answers, Multipath({}, relaxed), problems)
+            routes = _routes(query, answers, Multipath({}, relaxed), _accepted(sessions), problems)
         fib = _fib(query, answers, problems)
     return Snapshot(
         router=router,
@@ -238,16 +238,27 @@ def _tables(rows: Iterable[Row], *, default_routes: bool) -> Table:
 
 
 def _routes(
-    query: Query, answers: Mapping[str, Answer], multipath: Multipath, problems: list[str]
+    query: Query, answers: Mapping[str, Answer], multipath: Multipath, accepted: frozenset[int], problems: list[str]
 ) -> dict[str, tuple[Route, ...]]:
-    """VIP -> routes, of the families whose table could be read."""
+    """VIP -> routes, of the families whose table could be read. A table that holds nothing at all is that of a daemon
+    that did not answer where a session says that prefixes of its family were accepted.
+    """
     found: dict[str, tuple[Route, ...]] = {}
     tables = _by_family(_BGP, query, answers, problems)
+    for family in accepted & tables.keys():
+        if not _rows(_BGP[family], answers, []):
+            problems.append(f"{_BGP[family]}: not one route, although sessions have accepted some")
+            del tables[family]
     for vip in dict.fromkeys(map(canonical, query.vips)):
         if (table := tables.get(family_of(vip))) is not None:
             prefix, rows = next(table.covering(vip), (None, ()))
             found[vip] = () if prefix is None else routes_of(vip, _as_shown(prefix, rows), {}, multipath, 0)
     return found
+
+
+def _accepted(sessions: Iterable[Session]) -> frozenset[int]:
+    """The families of which some session has accepted a prefix."""
+    return frozenset(family for one in sessions for family, count in one.prefixes_received.items() if count)
 
 
 def _by_family(

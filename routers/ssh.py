@@ -83,6 +83,7 @@ class SshTransport:
         self._lone: set[asyncssh.SSHClientConnection] = set()
         self._one_by_one = False  # it refuses a second command on a connection
         self._hangs_up = False  # it may be one that hangs up after a command
+        self._tells_status = False  # so an answer without an exit status is cut
 
     async def run(self, command: Command, timeout_seconds: float, max_bytes: int) -> Answer:
         """See `Transport.run`. A connection that broke is made again once, or as often as it broke because others
@@ -137,7 +138,7 @@ class SshTransport:
         try:
             if self._closed:
                 raise _given_up(self._settings)
-            return await execute(connection, command, OutputLimit(command, max_bytes))
+            return (await execute(connection, command, OutputLimit(command, max_bytes)))[0]
         except asyncssh.ChannelOpenError as error:
             refusal = _refusal(self._settings, error)
             if error.code == asyncssh.OPEN_REQUEST_SESSION_FAILED:
@@ -176,7 +177,7 @@ class SshTransport:
         line.running += 1
         line.idle.clear()
         try:
-            return await execute(line.connection, command, OutputLimit(command, max_bytes))
+            answer, told = await execute(line.connection, command, OutputLimit(command, max_bytes))
         except asyncssh.ChannelOpenError as error:
             if line.connection.is_closed():
                 raise self._lost(line, error.reason) from error
@@ -187,6 +188,10 @@ class SshTransport:
             line.running -= 1
             if not line.running:
                 line.idle.set()
+        if self._tells_status and not told:
+            raise RouterError(f"{self._settings.place} broke its answer to {command.name!r} off", ErrorKind.CLOSED)
+        self._tells_status = told
+        return answer
 
     def _lost(self, line: _Line, reason: str) -> _BrokenOffError:
         self._drop(line)

@@ -34,8 +34,12 @@ class _Process(asyncssh.SSHClientProcess[bytes]):
         super().connection_lost(exc)
 
 
-async def execute(connection: asyncssh.SSHClientConnection, command: Command, limit: OutputLimit) -> Answer:
-    """Run a command to its end on a connection. Raises what asyncssh does, and RouterError beyond the limit."""
+async def execute(
+    connection: asyncssh.SSHClientConnection, command: Command, limit: OutputLimit
+) -> tuple[Answer, bool]:
+    """Run a command to its end on a connection: its answer, and whether the router told how it ended. Raises what
+    asyncssh does, and RouterError beyond the limit.
+    """
     _, session = await connection.create_session(_Process, _line(command), encoding=None)
     process = cast("_Process", session)
     try:
@@ -56,12 +60,13 @@ async def execute(connection: asyncssh.SSHClientConnection, command: Command, li
     whole = process.whole or (command.alone and stdout.endswith(b"\n"))
     if connection.is_closed() and process.returncode is None and not whole:
         raise asyncssh.ConnectionLost("in the middle of an answer")
-    return Answer(
+    answer = Answer(
         stdout=stdout.decode(errors="replace"),
         stderr=stderr.decode(errors="replace"),
         exit_status=process.returncode or 0,  # RFC 4254 section 6.10: a server need not send it
         ended=process.whole or process.returncode is not None,
     )
+    return answer, process.returncode is not None
 
 
 def _line(command: Command) -> str:

@@ -71,6 +71,9 @@ class Server:
             self.drop_next -= 1
             process.stdout.write(b"half an ans")
             process.channel.get_connection().abort()
+        elif command == "half":  # ends in the middle, without an exit status, and the connection lives
+            process.stdout.write(b"half an ans")
+            process.close()
         elif command == "cat":
             process.stdout.write(await process.stdin.read())
             process.exit(0)

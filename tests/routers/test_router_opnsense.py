@@ -299,3 +299,13 @@ def test_remedies(kind: RemedyKind, facts: RemedyFacts, parts: list[str]) -> Non
 
 def test_a_policy_is_not_asked_for() -> None:
     assert opnsense.remedy(RemedyKind.POLICY_MISSING, FACTS) is None
+
+
+@pytest.mark.parametrize(("family", "vip"), [(4, VIP), (6, VIP6)])
+def test_an_empty_bgp_table_is_not_believed_where_sessions_have_accepted_routes(family: int, vip: str) -> None:
+    """The API answers with no rows when FRR does not answer it."""
+    name = f"opnsense searchBgproute{family}"
+    empty = {name: Answer('{"total": 0, "rowCount": 0, "current": 1, "rows": []}')}
+    taken = opnsense.read("edge", QUERY, answers("opnsense", "healthy") | empty, TAKEN_AT)
+    assert vip not in taken.routes
+    assert taken.problems == (f"{name}: not one route, although sessions have accepted some",)

@@ -283,3 +283,13 @@ async def test_who_comes_while_an_attempt_is_given_up_is_told_so(server: Server)
     with pytest.raises(RouterError, match="was given up here"):
         await joined
     await transport.close()
+
+
+async def test_an_answer_without_an_end_is_cut_where_others_have_one(transport: SshTransport) -> None:
+    """A server need not tell an exit status (RFC 4254 section 6.10); one that does tells it of every command."""
+    assert (await transport.run(command("half"), 5, LIMIT)).stdout == "half an ans"
+    await transport.run(command("show"), 5, LIMIT)
+    with pytest.raises(RouterError, match="broke its answer to 'half' off") as caught:
+        await transport.run(command("half"), 5, LIMIT)
+    assert caught.value.kind is ErrorKind.CLOSED
+    assert (await transport.run(command("show"), 5, LIMIT)).stdout == "show"
