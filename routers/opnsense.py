@@ -14,8 +14,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from routers.frr_routes import routes_of
-from routers.frr_sessions import DEFAULT_VRF, instance, sessions_of
+from routers.frr.routes import routes_of
+from routers.frr.sessions import DEFAULT_VRF, instance, sessions_of
 from routers.jsontext import as_address, as_dict, as_int, as_list, as_text, digest, parse, phrase
 from routers.model import (
     IPV4,

@@ -11,8 +11,9 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from routers import frr, linux_oracle, vtysh
+from routers import frr, vtysh
 from routers.jsontext import as_dict, as_list, as_prefix, parse
+from routers.linux import oracle as linux_oracle
 from routers.model import IPV4, Answer, Command, Query, Route, Snapshot, canonical, family_of
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from routers import frr, linux_oracle
+from routers import frr
+from routers.linux import oracle as linux_oracle
 from routers.model import Answer, Command, RemedyFacts, RemedyKind
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from exporter import captured, cli
 from exporter.router_tables import to_json
-from routers import bird, frr, linux_oracle
+from routers import bird, frr
 from routers.captures import CaptureError, read_answers, written
+from routers.linux import oracle as linux_oracle
 from routers.model import Answer, OracleFlow
 from tests.routers.captured import FIXTURES, QUERY, VIP, answers
 

@@ -19,7 +19,7 @@ from lab import netns
 from probes.dns_module import DnsModule
 from probes.model import Failure, Flow, Identity, Request
 from probes.table import Probers
-from routers import linux_oracle
+from routers.linux import oracle as linux_oracle
 from routers.model import Answer, OracleFlow
 
 pytestmark = [

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from routers import edgeos, edgeos_oracle
-from routers.edgeos_sessions import configured_of
+from routers import edgeos
+from routers.edgeos import oracle as edgeos_oracle
+from routers.edgeos.sessions import configured_of
 from routers.model import Answer, OracleFlow
 from routers.zebos import lines, of_default_vrf, said, seconds_of
-from routers.zebos_routes import entry_of, table_of, taken_of
-from routers.zebos_sessions import details_of, summary_of
+from routers.zebos.routes import entry_of, table_of, taken_of
+from routers.zebos.sessions import details_of, summary_of
 from tests.routers.captured import QUERY, VIP, answers, scenarios
 from tests.routers.concluded import verdicts
 

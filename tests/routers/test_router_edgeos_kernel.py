@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from routers import edgeos_kernel as kernel
+from routers.edgeos import kernel
 from routers.model import Answer, FibEntry, LinkNeighbor, NextHop, Query
 from tests.routers.captured import FIXTURES
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from routers import edgeos_oracle as oracle
+from routers.edgeos import oracle
 from routers.model import Answer, NextHop, OracleFlow
 
 FLOWS = [OracleFlow("192.0.2.9", port, "203.0.113.10", 22) for port in (20000, 20001)]

@@ -6,9 +6,9 @@ import pytest
 
 from routers.model import Route, SessionState
 from routers.selection import Attributes
-from routers.zebos_longest import Longest
-from routers.zebos_routes import entry_of, table_of, taken_of
-from routers.zebos_sessions import details_of, summary_of
+from routers.zebos.longest import Longest
+from routers.zebos.routes import entry_of, table_of, taken_of
+from routers.zebos.sessions import details_of, summary_of
 
 HEADER = "Neighbor                 V   AS   MsgRcv    MsgSen TblVer   InQ   OutQ    Up/Down   State/PfxRcd\n"
 VIP, VIP6 = "203.0.113.10", "2001:db8:f::10"

@@ -6,7 +6,7 @@ import pytest
 
 from routers.model import Answer
 from routers.zebos import as_of, of_default_vrf, said, seconds_of
-from routers.zebos_routes import entry_of
+from routers.zebos.routes import entry_of
 
 VIP = "203.0.113.10"
 

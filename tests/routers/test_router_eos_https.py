@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from routers import eos, eos_oracle
+from routers import eos
+from routers.eos import oracle as eos_oracle
 from routers.https import HttpsSettings, HttpsTransport
 from routers.model import NextHop, OracleFlow, Snapshot
 from routers.reader import ask_oracle, take_snapshot

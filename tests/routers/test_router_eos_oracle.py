@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routers import eos_oracle
+from routers.eos import oracle as eos_oracle
 from routers.model import Answer, Command, NextHop, OracleFlow
 from routers.reader import ask_oracle
 from routers.transport import ErrorKind, RouterError

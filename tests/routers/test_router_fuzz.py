@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from routers import linux, linux_oracle
+from routers import linux
 from routers.jsontext import parse, phrase
+from routers.linux import oracle as linux_oracle
 from routers.model import Answer, OracleFlow
 from routers.platforms import PLATFORMS
 from tests.routers.captured import QUERY, answers, scenarios

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from routers import iosxe, iosxe_oracle, iosxe_text
+from routers import iosxe
+from routers.iosxe import oracle as iosxe_oracle
+from routers.iosxe import text as iosxe_text
 from routers.model import Answer, NextHop, OracleFlow, Query, RemedyFacts, RemedyKind, Snapshot
 from tests.routers.by_vip import verdicts_of
 from tests.routers.captured import NODE3, QUERY, TAKEN_AT, VIP, VIP6, answers, fib_of, session_of, snapshot

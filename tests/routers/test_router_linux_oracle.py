@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from routers import linux_oracle
+from routers.linux import oracle as linux_oracle
 from routers.model import Answer, NextHop, OracleFlow
 
 SOURCE = "192.0.2.2"

@@ -8,7 +8,7 @@ import pytest
 
 from routers import nxos
 from routers.model import FibEntry, NextHop, Query, RemedyFacts, RemedyKind, Route, Session, SessionState
-from routers.nxos_sessions import seconds_of
+from routers.nxos.sessions import seconds_of
 from tests.routers.captured import (
     NODE3,
     QUERY,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from routers import nxos
 from routers.model import Answer, Command, Query, Snapshot
-from routers.nxos_cli import batches, document, rows, said
+from routers.nxos.cli import batches, document, rows, said
 from routers.reader import take_snapshot
 from tests.routers.captured import QUERY, TAKEN_AT, VIP, VIP6, answers, scenarios, snapshot
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routers import nxos_oracle
 from routers.model import Answer, Command, NextHop, OracleFlow
+from routers.nxos import oracle as nxos_oracle
 from routers.reader import ask_oracle
 from routers.transport import RouterError
 from tests.routers.captured import VIP, VIP6

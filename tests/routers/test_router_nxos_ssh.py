@@ -9,8 +9,9 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from routers import nxos, nxos_oracle
+from routers import nxos
 from routers.model import NextHop, OracleFlow, Snapshot
+from routers.nxos import oracle as nxos_oracle
 from routers.reader import ask_oracle, take_snapshot
 from routers.ssh import SshSettings, SshTransport
 from tests.routers.captured import QUERY, TAKEN_AT, VIP, snapshot

@@ -13,7 +13,7 @@ import pytest
 
 from routers import openbgpd
 from routers.model import Answer, Query, RemedyFacts, RemedyKind, SessionState, Snapshot
-from routers.openbgpd_sessions import as_number_of
+from routers.openbgpd.sessions import as_number_of
 from tests.routers.captured import (
     NODE3,
     QUERY,

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from routers import linux, linux_oracle, shell
+from routers import linux, shell
+from routers.linux import oracle as linux_oracle
 from routers.model import Answer, Command, NextHop, OracleFlow
 from routers.platforms import PLATFORMS
 from routers.reader import ask_oracle, take_snapshot

@@ -9,7 +9,7 @@ import pytest
 
 from routers import routeros
 from routers.model import Answer, HashPolicy, Query, RemedyKind, Route, Session, SessionState
-from routers.routeros_api import seconds
+from routers.routeros.api import seconds
 from tests.routers.captured import (
     NODE3,
     QUERY,
