@@ -24,8 +24,8 @@ from routers.model import (
     canonical,
 )
 from routers.routeros import routes as routeros_routes
-from routers.routeros.api import covering_routes, every_route, get, refused, rows
-from routers.routeros.sessions import DEFAULT_VRF, Peering, peering_of
+from routers.routeros.api import covering_routes, every_route, get, networks_of, refused, routes_to, rows
+from routers.routeros.sessions import DEFAULT_VRF, Peering, have_received, peering_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -54,6 +54,7 @@ _HASHES = {
 _POLICIES = {"l3": HashPolicy.ADDRESSES, "l4": HashPolicy.FIVE_TUPLE, "l3-inner": HashPolicy.INNER}
 _ROUTES = "routeros routes"
 _EVERY = "routeros every route"
+_OWN = "routeros routes to own networks"  # which the same query finds, if it finds anything
 _PLAIN = {"routeros ip route": "/ip/route", "routeros ipv6 route": "/ipv6/route"}
 _CONNECTION_PROPERTIES = (  # all but tcp-md5-key
     "name,disabled,inactive,instance,as,local.as,local.role,local.address,remote.address,remote.as,connect,listen,"
@@ -78,7 +79,10 @@ def ask(query: Query) -> tuple[Command, ...]:
 
 
 def follow_up(query: Query, answers: Mapping[str, Answer]) -> tuple[Command, ...]:
-    """Whole tables, for a router that refuses queries."""
+    """Whole tables, for a router that refuses queries. Where they found nothing, one that must find something."""
+    if _nothing_found(query, answers) and have_received(_optional(_SESSIONS, answers)):
+        own = networks_of(row for name in _ADDRESSES for row in _optional(name, answers))
+        return tuple(routes_to(_OWN, own))
     if not any(refused(request.name, answers) for request in _route_requests(query)):
         return ()
     return (every_route(_EVERY, "/routing/route"), *(every_route(name, menu) for name, menu in _PLAIN.items()))
@@ -189,6 +193,9 @@ def _entries(query: Query, answers: Mapping[str, Answer], problems: list[str]) -
     """The routes that may cover a VIP; None, and a problem, when they could not be read."""
     found = _table(query, answers, problems)
     table = query.vrf or DEFAULT_VRF
+    if found == [] and have_received(_optional(_SESSIONS, answers)) and not _optional(_OWN, answers):
+        problems.append(f"{_ROUTES}: not one route is told, although sessions have received some")
+        return None
     return None if found is None else routeros_routes.entries_of(found, table, default_routes=query.default_routes)
 
 
@@ -209,6 +216,10 @@ def _table(query: Query, answers: Mapping[str, Answer], problems: list[str]) -> 
         return None
     problems.append(f"{whole[0]}; read from /ip/route and /ipv6/route, which name no filtered route")
     return _joined(plain)
+
+
+def _nothing_found(query: Query, answers: Mapping[str, Answer]) -> bool:
+    return all(_rows(request.name, answers, []) == [] for request in _route_requests(query))
 
 
 def _joined(parts: Iterable[list[Row] | None]) -> list[Row]:
