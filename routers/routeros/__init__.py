@@ -96,9 +96,12 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
     connections = _rows(_CONNECTIONS, answers, problems)
     running = _rows(_SESSIONS, answers, problems)
     instances = _optional(_INSTANCES, answers)
-    told = exists and connections is not None
     peering = peering_of(connections or (), running, instances, query.vrf, taken_at) if exists else Peering()
     entries = _entries(query, answers, problems) if exists else None
+    told = exists and connections is not None
+    if connections == [] and (running or any(map(routeros_routes.is_heard, _table(query, answers, []) or ()))):
+        problems.append(f"{_CONNECTIONS}: not one is told, although there are sessions or routes of some")
+        told = False
     fib: dict[str, FibEntry | None] = {}
     routes: dict[str, tuple[Route, ...]] = {}
     if entries is not None:

@@ -265,6 +265,17 @@ def test_no_route_is_believed_where_the_same_query_finds_the_own_networks() -> N
     assert routeros.read("edge", QUERY, none, TAKEN_AT).routes == {VIP: (), VIP6: ()}
 
 
+def test_no_connections_are_not_believed_where_there_are_sessions_or_routes_of_some() -> None:
+    none = {"routeros bgp connection": Answer("[]")}
+    expected = ("routeros bgp connection: not one is told, although there are sessions or routes of some",)
+    for more in (none, none | {"routeros bgp session": Answer("[]")}):
+        taken = routeros.read("edge", QUERY, answers("routeros", "no_route") | more, TAKEN_AT)
+        assert (taken.sessions, taken.problems) == (None, expected)
+        assert verdicts(taken)["leviathan3"] != "neighbor_missing"
+    more = none | {"routeros bgp session": Answer("[]"), "routeros routes 1": Answer("[]")}
+    assert routeros.read("edge", QUERY, answers("routeros", "no_route") | more, TAKEN_AT).sessions == ()
+
+
 def test_an_empty_whole_table_is_not_believed() -> None:
     whole = answers("routeros", "query_refused") | {"routeros every route": Answer("[]")}
     taken = routeros.read("edge", QUERY, whole, TAKEN_AT)
