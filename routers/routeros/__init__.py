@@ -24,7 +24,7 @@ from routers.model import (
     canonical,
 )
 from routers.routeros import routes as routeros_routes
-from routers.routeros.api import covering_routes, every_route, get, networks_of, refused, routes_to, rows
+from routers.routeros.api import covering_routes, every_route, get, networks_of, properties, refused, routes_to, rows
 from routers.routeros.sessions import DEFAULT_VRF, Peering, have_received, peering_of
 
 if TYPE_CHECKING:
@@ -96,10 +96,14 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
     connections = _rows(_CONNECTIONS, answers, problems)
     running = _rows(_SESSIONS, answers, problems)
     instances = _optional(_INSTANCES, answers)
+    heard = any(map(routeros_routes.is_heard, _table(query, answers, []) or ()))
+    if running == [] and heard:
+        problems.append(f"{_SESSIONS}: not one is told, although there are routes of some")
+        running = None
     peering = peering_of(connections or (), running, instances, query.vrf, taken_at) if exists else Peering()
     entries = _entries(query, answers, problems) if exists else None
     told = exists and connections is not None
-    if connections == [] and (running or any(map(routeros_routes.is_heard, _table(query, answers, []) or ()))):
+    if connections == [] and (running or heard):
         problems.append(f"{_CONNECTIONS}: not one is told, although there are sessions or routes of some")
         told = False
     fib: dict[str, FibEntry | None] = {}
@@ -123,7 +127,7 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
         local_as=peering.local_as,
         maximum_paths=peering.maximum_paths,
         hash_policy=MappingProxyType(_hash_policy(answers, problems)),
-        version=next((as_text(row.get("version")) for row in _rows(_VERSION, answers, problems) or ()), None),
+        version=as_text(_properties(_VERSION, answers, problems).get("version")),
         problems=digest(problems),
     )
 
@@ -174,6 +178,15 @@ def _rows(name: str, answers: Mapping[str, Answer], problems: list[str]) -> list
     except ValueError as error:
         problems.append(f"{name}: {error}")
         return None
+
+
+def _properties(name: str, answers: Mapping[str, Answer], problems: list[str]) -> Row:
+    """The properties of a menu without rows; none, and a problem, when it tells none."""
+    try:
+        return properties(name, answers)
+    except ValueError as error:
+        problems.append(f"{name}: {error}")
+        return {}
 
 
 def _optional(name: str, answers: Mapping[str, Answer]) -> list[Row]:
@@ -238,7 +251,7 @@ def _hash_policy(answers: Mapping[str, Answer], problems: list[str]) -> dict[int
     """What /ip/settings and /ipv6/settings say; a release without the setting says nothing."""
     found = {}
     for family, (name, _, key) in _HASHES.items():
-        for row in _rows(name, answers, problems) or ():
-            if key in row:
-                found[family] = _POLICIES.get(str(row[key]), HashPolicy.UNKNOWN)
+        told = _properties(name, answers, problems)
+        if key in told:
+            found[family] = _POLICIES.get(str(told[key]), HashPolicy.UNKNOWN)
     return found

@@ -82,20 +82,27 @@ def _covering(vip: str, shortest: int) -> Iterator[str]:
 
 
 def rows(name: str, answers: Mapping[str, Answer]) -> list[Row]:
-    """The rows of an answer. Raises ValueError with one short phrase if it has none to give."""
+    """The rows of an answer, none of them empty. Raises ValueError with one short phrase if it has none to give."""
     answer = answers.get(name, Answer(error="not asked"))
     if answer.error is not None:
         raise ValueError(answer.error)
     if answer.exit_status:
         raise ValueError(_refusal(answer))
     document = parse(answer.stdout)
-    if isinstance(document, dict):
-        if "error" in document:
-            raise ValueError(_refusal(answer))
-        return [document]
-    if not isinstance(document, list) or not all(isinstance(row, dict) for row in document):
+    if isinstance(document, dict) and "error" in document:
+        raise ValueError(_refusal(answer))
+    if not isinstance(document, list) or not all(isinstance(row, dict) and row for row in document):
         raise ValueError("no list of rows")
     return document
+
+
+def properties(name: str, answers: Mapping[str, Answer]) -> Row:
+    """The properties of a menu without rows, which is one object. Raises ValueError as `rows` does."""
+    answer = answers.get(name, Answer(error="not asked"))
+    document = parse(answer.stdout) if answer.error is None and not answer.exit_status else None
+    if isinstance(document, dict) and document and "error" not in document:
+        return document
+    return next(iter(rows(name, answers)), {})
 
 
 def _refusal(answer: Answer) -> str:

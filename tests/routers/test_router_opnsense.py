@@ -323,3 +323,5 @@ def test_an_empty_bgp_table_is_not_believed_where_sessions_have_accepted_routes(
     taken = opnsense.read("edge", QUERY, answers("opnsense", "healthy") | empty, TAKEN_AT)
     assert vip not in taken.routes
     assert taken.problems == (f"{name}: not one route, although sessions have accepted some",)
+    without = {"opnsense bgpsummary": Answer('{"response":[]}')}  # which alone tells how many they accepted
+    assert vip not in opnsense.read("edge", QUERY, answers("opnsense", "healthy") | empty | without, TAKEN_AT).routes

@@ -270,10 +270,29 @@ def test_no_connections_are_not_believed_where_there_are_sessions_or_routes_of_s
     expected = ("routeros bgp connection: not one is told, although there are sessions or routes of some",)
     for more in (none, none | {"routeros bgp session": Answer("[]")}):
         taken = routeros.read("edge", QUERY, answers("routeros", "no_route") | more, TAKEN_AT)
-        assert (taken.sessions, taken.problems) == (None, expected)
+        assert (taken.sessions, taken.problems[-1:]) == (None, expected)
         assert verdicts(taken)["leviathan3"] != "neighbor_missing"
     more = none | {"routeros bgp session": Answer("[]"), "routeros routes 1": Answer("[]")}
     assert routeros.read("edge", QUERY, answers("routeros", "no_route") | more, TAKEN_AT).sessions == ()
+
+
+def test_no_sessions_are_not_believed_where_there_are_routes_of_some() -> None:
+    """RouterOS goes on listing sessions that are down."""
+    whole = answers("routeros", "healthy") | {"routeros bgp session": Answer("[]")}
+    taken = routeros.read("edge", QUERY, whole, TAKEN_AT)
+    assert {one.state for one in taken.sessions or ()} == {SessionState.UNKNOWN}
+    assert taken.problems == ("routeros bgp session: not one is told, although there are routes of some",)
+    assert verdicts(taken) == OK
+
+
+@pytest.mark.parametrize("name", ["routeros bgp connection", "routeros bgp session", "routeros routes 1"])
+@pytest.mark.parametrize("text", ["{}", "[{}]", '{".id":"*1"}'])
+def test_what_is_no_list_of_rows_is_no_empty_one(name: str, text: str) -> None:
+    taken = routeros.read("edge", QUERY, answers("routeros", "no_route") | {name: Answer(text)}, TAKEN_AT)
+    assert f"{name}: no list of rows" in taken.problems
+    found = verdicts(taken)
+    assert "neighbor_missing" not in found.values()
+    assert found["leviathan3"] in {"route_missing", "router_unknown"}
 
 
 def test_an_empty_whole_table_is_not_believed() -> None:
