@@ -108,6 +108,9 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
     taken = {family: _taken(family, answers, problems) for family in _families(query)}
     summaries = {family: _parsed(question, summary_of, answers, problems) for family, question in _SUMMARY.items()}
     details = _parsed(_NEIGHBORS, details_of, answers, problems)
+    if details == {} and any(summary.rows for summary in summaries.values() if summary is not None):
+        problems.append(f"{_NEIGHBORS}: no neighbor in it, although the summary has some")
+        details = None
     configured = configured_of(answers.get(_CONFIGURATION, Answer()).stdout)
     sessions = sessions_of(summaries, details, configured, taken_at)
     if sessions == () and (all(table is None for table in taken.values()) or _forwards_by_bgp(query, taken)):

@@ -227,6 +227,12 @@ def test_silence_of_everything_is_no_answer() -> None:
     assert taken.problems
 
 
+def test_silence_about_neighbors_in_full_is_not_believed_beside_a_summary() -> None:
+    taken = changed("filtered", show_ip_bgp_neighbors="")
+    assert found(session_of(taken, NODE3)).keeps_filtered is None
+    assert "show ip bgp neighbors: no neighbor in it, although the summary has some" in taken.problems
+
+
 def test_silence_about_neighbors_is_not_believed_of_a_router_that_forwards_by_bgp() -> None:
     with_bgp = answers("edgeos", "healthy")["show ip route"].stdout
     taken = changed("no_neighbor", show_ip_route=with_bgp)
