@@ -129,7 +129,8 @@ def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
     }
     local = facts.local_as if facts.local_as is not None else "<AS of the router>"
     policy = ("route-map FROM-NODES permit 10", "exit") if kind is RemedyKind.POLICY_MISSING else ()
-    return "\n".join(("configure", *policy, f"router bgp {local}", *lines[kind], "end", "write memory"))
+    within = () if facts.vrf in (None, eos_sessions.DEFAULT_VRF) else (f"vrf {facts.vrf}",)
+    return "\n".join(("configure", *policy, f"router bgp {local}", *within, *lines[kind], "end", "write memory"))
 
 
 def _vrf(query: Query) -> str:

@@ -132,7 +132,10 @@ def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
     if kind not in lines:
         return None
     local = facts.local_as if facts.local_as is not None else "<AS of the router>"
-    return "\n".join(("configure terminal", f"router bgp {local}", *lines[kind], "end", "write memory"))
+    # What was dropped before is let in only when it is looked at, or sent, once more.
+    where = f"ip bgp vrf {facts.vrf} ipv{facts.family} unicast" if facts.vrf else f"bgp ipv{facts.family} unicast"
+    again = (f"clear {where} {facts.neighbor} soft in",) if kind is RemedyKind.ROUTE_FILTERED else ()
+    return "\n".join(("configure terminal", f"router bgp {local}", *lines[kind], "end", *again, "write memory"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -318,3 +318,10 @@ def test_remedies_over_ipv6() -> None:
     ]
     policy = (eos.remedy(RemedyKind.POLICY_MISSING, IPV6_FACTS) or "").splitlines()
     assert policy.index("route-map FROM-NODES permit 10") < policy.index("router bgp 64512")
+
+
+@pytest.mark.parametrize("kind", list(RemedyKind))
+def test_remedies_in_a_vrf(kind: RemedyKind) -> None:
+    lines = (eos.remedy(kind, replace(IPV6_FACTS, vrf="blue")) or "").splitlines()
+    assert lines[lines.index("router bgp 64512") + 1] == "vrf blue"
+    assert "vrf default" not in (eos.remedy(kind, replace(IPV6_FACTS, vrf="default")) or "").splitlines()

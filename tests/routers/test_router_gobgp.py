@@ -279,6 +279,12 @@ def test_remedies(kind: RemedyKind, words: tuple[str, ...]) -> None:
         assert "ipv6-unicast" in text
 
 
+def test_a_neighbor_in_a_vrf_is_mended_there() -> None:
+    facts = RemedyFacts(local_as=64512, neighbor=NODE3, remote_as=64512, vrf="red")
+    lines = (gobgp.remedy(RemedyKind.NEIGHBOR_MISSING, facts) or "").splitlines()
+    assert lines[lines.index("    peer-as = 64512") + 1] == '    vrf = "red"'
+
+
 def test_no_setting_mends_what_gobgp_does_not_have() -> None:
     facts = RemedyFacts(local_as=64512, neighbor=NODE3)
     assert gobgp.remedy(RemedyKind.AS_PATH_RELAX, facts) is None

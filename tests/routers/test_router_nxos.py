@@ -283,3 +283,10 @@ def test_remedies_over_ipv6() -> None:
     assert missing[2:4] == ["neighbor 2001:db8::13 remote-as 64513", "address-family ipv6 unicast"]
     limit = (nxos.remedy(RemedyKind.PATH_LIMIT, replace(IPV6_FACTS, internal=True)) or "").splitlines()
     assert limit[2:4] == ["address-family ipv6 unicast", "maximum-paths ibgp 3"]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in RemedyKind if kind is not RemedyKind.POLICY_MISSING])
+def test_remedies_in_a_vrf(kind: RemedyKind) -> None:
+    lines = (nxos.remedy(kind, replace(IPV6_FACTS, vrf="blue")) or "").splitlines()
+    assert lines[1:3] == ["router bgp 64512", "vrf blue"]
+    assert "vrf default" not in (nxos.remedy(kind, replace(IPV6_FACTS, vrf="default")) or "").splitlines()
