@@ -118,7 +118,8 @@ def _session_down(path: PathFacts, setting: Setting) -> str:
     error = f"; last error: {session.last_error}" if session.last_error else ""
     silent = session.state in (SessionState.CONNECT, SessionState.ACTIVE) and not session.last_error
     hint = "; no BGP message came back: wrong password, packet filter or speaker not running" if silent else ""
-    return f"{setting.router}'s BGP session with {_who(path)} is {state}{limit}{error}{hint}"
+    untold = "; whether the FIB still forwards to it was not told" if path.forwarded is None else ""
+    return f"{setting.router}'s BGP session with {_who(path)} is {state}{limit}{error}{hint}{untold}"
 
 
 def _route_filtered(path: PathFacts, setting: Setting) -> str:
