@@ -94,6 +94,9 @@ def _kind_of_cure(verdict: Verdict, path: PathFacts) -> RemedyKind | None:
 def _router_unknown(path: PathFacts, setting: Setting) -> str:
     if path.router_trouble is not None:
         return f"{setting.router} cannot be asked: {path.router_trouble}"
+    if setting.view is not None and setting.view.unsure and path.evidence is not None and path.evidence.session is None:
+        who = f"{_who(path)} is no neighbor by its address"
+        return f"{who}, but {setting.router} has neighbors out of a range or over a link that it does not tell"
     problems = setting.view.snapshot.problems if setting.view is not None else ()
     detail = f": {problems[0]}" if problems else ""
     return f"{setting.router} did not tell enough about {setting.vip} to conclude{detail}"

@@ -316,6 +316,9 @@ def _routes(
         found.failed.pop(commands[0], None)  # the covering prefix was answered in its place
         tables = (_bgp_routes(found, command, vip, query, multipath) for command in answered)
         accepted = next((table for table in tables if table), ())
+        if not accepted and (_route(vip, vrf) not in found.results or commands[-1] not in answered):
+            problems.append(f"{commands[0]}: no route, and those of a covering prefix were not told")
+            continue
         dropped = _dropped(query, found, vip, accepted)
         routes[vip] = (*(_because(route, why_not.get(vip)) for route in accepted), *dropped)
     return routes

@@ -312,6 +312,9 @@ def _routes(
             paths = nxos_routes.paths_in(text, vip, **options)
         elif table is not None:
             paths = nxos_routes.paths_of(table, vip, **options)
+            if any(not path.candidate.route.used for path in paths):
+                problems.append(f"{_bgp_route(vip, query)}: not told, so why a route is not used is not known")
+                continue
         else:
             problems += [f"{question}: {_complaint(told[question])}"] if question in told else []
             continue

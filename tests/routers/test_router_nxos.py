@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from routers import nxos
-from routers.model import FibEntry, NextHop, Query, RemedyFacts, RemedyKind, Route, Session, SessionState
+from routers.model import Answer, FibEntry, NextHop, Query, RemedyFacts, RemedyKind, Route, Session, SessionState
 from routers.nxos.sessions import seconds_of
 from tests.routers.captured import (
     NODE3,
@@ -290,3 +290,12 @@ def test_remedies_in_a_vrf(kind: RemedyKind) -> None:
     lines = (nxos.remedy(kind, replace(IPV6_FACTS, vrf="blue")) or "").splitlines()
     assert lines[1:3] == ["router bgp 64512", "vrf blue"]
     assert "vrf default" not in (nxos.remedy(kind, replace(IPV6_FACTS, vrf="default")) or "").splitlines()
+
+
+@pytest.mark.parametrize("scenario", ["filtered", "path_limit"])
+def test_without_the_text_nobody_knows_why_a_route_is_not_used(scenario: str) -> None:
+    whole = answers("nxos", scenario)
+    whole = {name: Answer(error="cut") if name.startswith("nxos text") else one for name, one in whole.items()}
+    taken = nxos.read("edge", QUERY, whole, TAKEN_AT)
+    assert any("why a route is not used is not known" in problem for problem in taken.problems)
+    assert set(verdicts_of(taken).values()) <= {"ok", "router_unknown"}
