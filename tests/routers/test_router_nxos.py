@@ -8,7 +8,7 @@ import pytest
 
 from routers import nxos
 from routers.model import Answer, FibEntry, NextHop, Query, RemedyFacts, RemedyKind, Route, Session, SessionState
-from routers.nxos.sessions import seconds_of
+from routers.nxos.sessions import configuration_of, seconds_of
 from tests.routers.captured import (
     NODE3,
     QUERY,
@@ -299,3 +299,9 @@ def test_without_the_text_nobody_knows_why_a_route_is_not_used(scenario: str) ->
     taken = nxos.read("edge", QUERY, whole, TAKEN_AT)
     assert any("why a route is not used is not known" in problem for problem in taken.problems)
     assert set(verdicts_of(taken).values()) <= {"ok", "router_unknown"}
+
+
+def test_a_limit_for_routes_of_both_kinds_together() -> None:
+    for word in ("mixed", "eibgp"):
+        text = f"router bgp 64512\n  address-family ipv4 unicast\n    maximum-paths {word} 8\n"
+        assert configuration_of(text, "default").limits() == {"ebgp": 8, "ibgp": 8}
