@@ -61,7 +61,9 @@ def cure(verdict: Verdict, path: PathFacts, setting: Setting) -> Cure | None:
     seen_as = session.remote_as if session is not None and verdict is not Verdict.SESSION_DOWN else remote_as
     facts = RemedyFacts(
         local_as=view.snapshot.local_as,
-        neighbor=(session.interface or session.address) if session is not None else path.evidence.node.address,
+        neighbor=(session.interface or session.address)
+        if session is not None
+        else _own_address(view, path, setting.vip),
         remote_as=remote_as,
         family=family_of(setting.vip),
         paths=setting.expected_paths,
@@ -70,6 +72,21 @@ def cure(verdict: Verdict, path: PathFacts, setting: Setting) -> Cure | None:
         version=view.snapshot.version,
     )
     return Cure(view.snapshot.platform, kind, facts)
+
+
+def _own_address(view: RouterView, path: PathFacts, vip: str) -> str:
+    """By which address a node becomes a neighbor: of the VIP's family where other nodes' sessions for it are, too."""
+    node = path.evidence.node if path.evidence is not None else None
+    if node is None:
+        return path.via
+    carrying = [
+        one.address
+        for sessions in view.sessions.values()
+        for one in sessions
+        if one.interface is None and family_of(vip) in (one.families or ())
+    ]
+    alike = bool(carrying) and all(family_of(address) == family_of(vip) for address in carrying)
+    return (node.address_for(vip) if alike else None) or node.address
 
 
 def _kind_of_cure(verdict: Verdict, path: PathFacts) -> RemedyKind | None:
