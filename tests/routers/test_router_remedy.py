@@ -119,3 +119,12 @@ def test_junos_keeps_ipv4_where_ipv6_is_asked_of_the_same_neighbor() -> None:
     assert [line.split(" family ")[1] for line in typed if " family " in line] == ["inet unicast", "inet6 unicast"]
     typed = (junos.remedy(RemedyKind.NEIGHBOR_MISSING, FACTS6) or "").splitlines()
     assert [line.split(" family ")[1] for line in typed if " family " in line] == ["inet6 unicast"]
+
+
+def test_ios_finds_a_session_in_a_vrf_by_the_family_of_its_address() -> None:
+    facts = replace(FACTS, family=IPV6, vrf="blue")
+    typed = (iosxe.remedy(RemedyKind.SESSION_SHUTDOWN, facts) or "").splitlines()
+    assert typed[2:4] == ["address-family ipv4 vrf blue", "no neighbor 10.0.0.13 shutdown"]
+    typed = (iosxe.remedy(RemedyKind.NEIGHBOR_MISSING, facts) or "").splitlines()
+    assert typed[2:4] == ["address-family ipv4 vrf blue", "neighbor 10.0.0.13 remote-as 64512"]
+    assert typed[4:6] == ["address-family ipv6 vrf blue", "neighbor 10.0.0.13 activate"]
