@@ -287,7 +287,6 @@ def _router(
     seen = [one for one in trust if one.router == name]
     total = sum(one.oracle_compared for one in seen)
     right = sum((one.oracle_agreement or 0.0) * one.oracle_compared for one in seen)
-    known = view is not None and view.snapshot.sessions is not None
     return RouterStatus(
         name=name,
         platform=feed.config.platform,
@@ -296,7 +295,7 @@ def _router(
         error=feed.error or "; ".join(feed.snapshot.problems if feed.snapshot is not None else ()) or None,
         query_seconds=feed.query_seconds,
         sessions=_sessions(view, expected) if view is not None else (),
-        configured={node: node in view.sessions for node in expected.nodes} if known and view is not None else {},
+        configured=view.configured(expected) if view is not None else {},
         oracle_agreement=right / total if total else None,
     )
 

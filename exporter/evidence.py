@@ -72,6 +72,8 @@ class RouterView:
     """A snapshot with its sessions sorted by node, once for all VIPs.
 
     `peers`: the nodes of link-local peers, by their addresses. `waiting`: unnumbered neighbors that nobody answers for.
+    `unsure`: who is no neighbor is not known, as some link-local peer may be any node while the answer that would name
+    it is missing, or neighbors came out of a range that the router does not tell.
     """
 
     snapshot: Snapshot
@@ -80,12 +82,14 @@ class RouterView:
     usual_remote_as: int | None
     peers: Mapping[str, Node] = field(default_factory=lambda: MappingProxyType({}))
     waiting: tuple[str, ...] = ()
+    unsure: bool = False
 
     @classmethod
     def of(cls, snapshot: Snapshot, expected: Expected) -> Self:
         sessions: dict[str, tuple[Session, ...]] = {}
         peers: dict[str, Node] = {}
         waiting: list[str] = []
+        unsure = not snapshot.dynamic_ranges and any(session.dynamic for session in snapshot.sessions or ())
         for session in snapshot.sessions or ():
             own = _canonical_all([session.address])
             node = expected.node_at(own) or expected.node_at(sorted(addresses_behind(snapshot, session)))
@@ -94,9 +98,17 @@ class RouterView:
                 peers.update(dict.fromkeys((one for one in own if one not in expected.owners), node))
             elif session.interface is not None and session.state is not SessionState.ESTABLISHED:
                 waiting.append(session.interface)
+            elif snapshot.neighbors is None:
+                unsure = unsure or any(ipaddress.ip_address(one).is_link_local for one in own)
         ranges = _networks(snapshot.dynamic_ranges)
         dynamic = frozenset(node.name for node in expected.nodes.values() if _covered(ranges, node))
-        return cls(snapshot, sessions, dynamic, _usual_remote_as(snapshot), peers, tuple(waiting))
+        return cls(snapshot, sessions, dynamic, _usual_remote_as(snapshot), peers, tuple(waiting), unsure)
+
+    def configured(self, expected: Expected) -> dict[str, bool]:
+        """Whether each node has a session, as far as the router tells."""
+        if self.snapshot.sessions is None:
+            return {}
+        return {node: node in self.sessions for node in expected.nodes if node in self.sessions or not self.unsure}
 
 
 def of_vip(view: RouterView, expected: Expected, target: Target, vip: str) -> VipEvidence:
@@ -112,7 +124,7 @@ def of_vip(view: RouterView, expected: Expected, target: Target, vip: str) -> Vi
         sessions = view.sessions.get(name, ())
         nodes[name] = Evidence(
             node=node,
-            configured=None if view.snapshot.sessions is None else bool(sessions or own),
+            configured=_configured(view, found=bool(sessions or own)),
             dynamic=name in view.dynamic or bool(view.waiting and not sessions),
             session=min(sessions, key=lambda session: _preference(session, family_of(vip)), default=None),
             routes=own,
@@ -120,6 +132,11 @@ def of_vip(view: RouterView, expected: Expected, target: Target, vip: str) -> Vi
             next_hop=hop.addresses if hop is not None else node.address_for(vip),
         )
     return VipEvidence(hops, nodes, _announced(nodes, routes))
+
+
+def _configured(view: RouterView, *, found: bool) -> bool | None:
+    """Not being found is proof only where sessions, and who may be a neighbor, are known."""
+    return None if view.snapshot.sessions is None or (view.unsure and not found) else found
 
 
 def _hops(view: RouterView, expected: Expected, vip: str) -> tuple[Hop, ...] | None:

@@ -51,7 +51,8 @@ def _explain_sessions(out: Console, router: str, path: PathStatus, view: RouterV
         _step(out, None, f"{router} did not tell its BGP neighbors")
     elif not sessions:
         covered = node in view.dynamic
-        _step(out, covered or bool(view.waiting), f"{router} has no BGP neighbor with an address of {node}")
+        missing = None if view.unsure else False
+        _step(out, covered or bool(view.waiting) or missing, f"{router} has no BGP neighbor with an address of {node}")
         if view.waiting and not covered:
             _step(out, False, f"nobody answers for {router}'s unnumbered neighbors {', '.join(view.waiting)}")
         if covered:

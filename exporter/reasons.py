@@ -61,7 +61,9 @@ def cure(verdict: Verdict, path: PathFacts, setting: Setting) -> Cure | None:
     seen_as = session.remote_as if session is not None and verdict is not Verdict.SESSION_DOWN else remote_as
     facts = RemedyFacts(
         local_as=view.snapshot.local_as,
-        neighbor=(session.interface or session.address) if session is not None else path.evidence.node.address,
+        neighbor=(session.interface or session.address)
+        if session is not None
+        else _own_address(view, path, setting.vip),
         remote_as=remote_as,
         family=family_of(setting.vip),
         paths=setting.expected_paths,
@@ -70,6 +72,21 @@ def cure(verdict: Verdict, path: PathFacts, setting: Setting) -> Cure | None:
         version=view.snapshot.version,
     )
     return Cure(view.snapshot.platform, kind, facts)
+
+
+def _own_address(view: RouterView, path: PathFacts, vip: str) -> str:
+    """By which address a node becomes a neighbor: of the VIP's family where other nodes' sessions for it are, too."""
+    node = path.evidence.node if path.evidence is not None else None
+    if node is None:
+        return path.via
+    carrying = [
+        one.address
+        for sessions in view.sessions.values()
+        for one in sessions
+        if one.interface is None and family_of(vip) in (one.families or ())
+    ]
+    alike = bool(carrying) and all(family_of(address) == family_of(vip) for address in carrying)
+    return (node.address_for(vip) if alike else None) or node.address
 
 
 def _kind_of_cure(verdict: Verdict, path: PathFacts) -> RemedyKind | None:
@@ -94,6 +111,9 @@ def _kind_of_cure(verdict: Verdict, path: PathFacts) -> RemedyKind | None:
 def _router_unknown(path: PathFacts, setting: Setting) -> str:
     if path.router_trouble is not None:
         return f"{setting.router} cannot be asked: {path.router_trouble}"
+    if setting.view is not None and setting.view.unsure and path.evidence is not None and path.evidence.session is None:
+        who = f"{_who(path)} is no neighbor by its address"
+        return f"{who}, but {setting.router} has neighbors out of a range or over a link that it does not tell"
     problems = setting.view.snapshot.problems if setting.view is not None else ()
     detail = f": {problems[0]}" if problems else ""
     return f"{setting.router} did not tell enough about {setting.vip} to conclude{detail}"
@@ -118,7 +138,8 @@ def _session_down(path: PathFacts, setting: Setting) -> str:
     error = f"; last error: {session.last_error}" if session.last_error else ""
     silent = session.state in (SessionState.CONNECT, SessionState.ACTIVE) and not session.last_error
     hint = "; no BGP message came back: wrong password, packet filter or speaker not running" if silent else ""
-    return f"{setting.router}'s BGP session with {_who(path)} is {state}{limit}{error}{hint}"
+    untold = "; whether the FIB still forwards to it was not told" if path.forwarded is None else ""
+    return f"{setting.router}'s BGP session with {_who(path)} is {state}{limit}{error}{hint}{untold}"
 
 
 def _route_filtered(path: PathFacts, setting: Setting) -> str:

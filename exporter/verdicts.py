@@ -145,9 +145,9 @@ def judge(paths: Sequence[PathFacts]) -> tuple[Verdict, ...]:
 
 def _of_tables(path: PathFacts) -> Verdict | None:
     """What the router's tables alone conclude; None leaves it to the probes."""
-    if path.router_trouble is not None or path.forwarded is None:
-        return Verdict.ROUTER_UNKNOWN
     evidence = path.evidence
+    if path.router_trouble is not None or (evidence is None and path.forwarded is None):
+        return Verdict.ROUTER_UNKNOWN
     if evidence is None:
         return None
     if evidence.configured is False and not evidence.dynamic:
@@ -156,7 +156,7 @@ def _of_tables(path: PathFacts) -> Verdict | None:
         return Verdict.STALE_ROUTE if path.forwarded else Verdict.SESSION_DOWN
     verdict = _of_routes(evidence, forwarded=path.forwarded)
     if verdict is None and not path.forwarded:
-        return Verdict.ROUTER_UNKNOWN  # the answer that would tell why is missing
+        return Verdict.ROUTER_UNKNOWN  # the answer that would tell why, or whether, is missing
     return verdict
 
 
@@ -167,7 +167,8 @@ def _session_is_down(evidence: Evidence) -> bool:
     return evidence.session.state not in (SessionState.ESTABLISHED, SessionState.UNKNOWN)
 
 
-def _of_routes(evidence: Evidence, *, forwarded: bool) -> Verdict | None:
+def _of_routes(evidence: Evidence, *, forwarded: bool | None) -> Verdict | None:
+    """What a route comes to; one that is there and may be forwarded by is left open."""
     if evidence.routes is None:
         return None
     accepted = [route for route in evidence.routes if not route.filtered]
@@ -177,7 +178,7 @@ def _of_routes(evidence: Evidence, *, forwarded: bool) -> Verdict | None:
     if not accepted:
         known = evidence.session is not None and evidence.session.state is SessionState.ESTABLISHED
         return Verdict.ROUTE_MISSING if known else None
-    if forwarded:
+    if forwarded is not False:
         return None
     if any(route.used or (route.best and route.mended_by is None) for route in accepted):
         return Verdict.ROUTE_NOT_INSTALLED

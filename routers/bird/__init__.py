@@ -264,8 +264,8 @@ def _read_routes(
         for command in _route_commands(show, "", query.vips):
             told = _text(command.name, answers, problems)
             tables[command.name] = None if told is None else _told(command.name, protocols, query, answers)
-    if _vrf(query) is not None and protocols is None:
-        return {}
+    if protocols is None:
+        return {}  # whose routes they are is told by the protocols alone
     for family in (IPV4, IPV6):
         names = [name for name in tables if name.startswith(f"{_ROUTES} {family}.")]
         if any(tables[name] is None for name in names):
@@ -279,6 +279,11 @@ def _read_routes(
         ]
         shortest = 0 if query.default_routes else 1
         for vip in _unique(query.vips):
-            if family_of(vip) == family:
-                found[vip] = routes_of(vip, accepted, dropped, kernels[family], fib.get(vip), shortest=shortest)
+            if family_of(vip) != family:
+                continue
+            routes = routes_of(vip, accepted, dropped, kernels[family], fib.get(vip), shortest=shortest)
+            if routes is not None:
+                found[vip] = routes
+            else:
+                problems.append(f"{_EXPORTS}: not told for IPv{family}, so why a route is not in the FIB is not known")
     return found

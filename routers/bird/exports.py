@@ -47,16 +47,18 @@ def routes_of(
     entry: FibEntry | None,
     *,
     shortest: int = 1,
-) -> tuple[Route, ...]:
+) -> tuple[Route, ...] | None:
     """The routes of a VIP, marked as used or not, then those that the import filter dropped.
 
-    Without `kernels`, the answers on exports, only the FIB `entry` tells what is used. `shortest`: the least length
-    of a prefix that counts.
+    Without `kernels`, the answers on exports, only the FIB `entry` tells what is used; None where BIRD may hold back
+    a route that is not there, or it was lost on the way. `shortest`: the least length of a prefix that counts.
     """
     covering = longest(vip, accepted, shortest=shortest)
     shortest = length_of(covering[0].route) if covering else shortest
     if kernels is None:
         routes = explained([_marked_by_fib(one, entry) for one in covering], _MULTIPATH)
+        if any(_equal(route) and not route.used for route in routes):
+            return None
     else:
         routes = _marked_by_export(covering, kernels)
     filtered = (

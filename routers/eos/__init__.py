@@ -129,7 +129,8 @@ def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
     }
     local = facts.local_as if facts.local_as is not None else "<AS of the router>"
     policy = ("route-map FROM-NODES permit 10", "exit") if kind is RemedyKind.POLICY_MISSING else ()
-    return "\n".join(("configure", *policy, f"router bgp {local}", *lines[kind], "end", "write memory"))
+    within = () if facts.vrf in (None, eos_sessions.DEFAULT_VRF) else (f"vrf {facts.vrf}",)
+    return "\n".join(("configure", *policy, f"router bgp {local}", *within, *lines[kind], "end", "write memory"))
 
 
 def _vrf(query: Query) -> str:
@@ -315,6 +316,9 @@ def _routes(
         found.failed.pop(commands[0], None)  # the covering prefix was answered in its place
         tables = (_bgp_routes(found, command, vip, query, multipath) for command in answered)
         accepted = next((table for table in tables if table), ())
+        if not accepted and (_route(vip, vrf) not in found.results or commands[-1] not in answered):
+            problems.append(f"{commands[0]}: no route, and those of a covering prefix were not told")
+            continue
         dropped = _dropped(query, found, vip, accepted)
         routes[vip] = (*(_because(route, why_not.get(vip)) for route in accepted), *dropped)
     return routes

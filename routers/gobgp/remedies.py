@@ -28,6 +28,7 @@ def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
             "  [neighbors.config]",
             f'    neighbor-address = "{neighbor}"',
             f"    peer-as = {remote}",
+            *((f'    vrf = "{facts.vrf}"',) if facts.vrf else ()),
             *(
                 line
                 for family in families

@@ -31,7 +31,7 @@ def routes_of(
     """VIP -> its routes, filtered ones last.
 
     `accepted` is the table by VIP, `received` what each neighbor sent. `several`: gobgpd uses multiple paths,
-    None where that is not known.
+    None where that is not known; then a VIP of which some route may be used or not is left out.
     """
     known = {one.address: one for one in sessions}
     sent = {peer: [entry for table in tables for entry in entries_of(table)] for peer, tables in received.items()}
@@ -42,6 +42,8 @@ def routes_of(
         candidates = [_candidate(prefix, path, known, local_as, several) for prefix, path in used]
         told = explained(candidates, Multipath({}))
         marked = any(route.best for route in told)  # of a VRF gobgp marks none
+        if several is None and marked and any(_may_be_used(route) for route in told):
+            continue
         routes = [_multipath(route) for route in told] if several and marked else list(told)
         taken = {(prefix, as_address(path.get("neighbor-ip"))) for prefix, path in entries}
         shortest = used[0][0].prefixlen if used else 0
@@ -103,7 +105,11 @@ def _candidate(
 
 def _multipath(route: Route) -> Route:
     """Where it uses multiple paths gobgpd uses every path that no attribute sets back (it marks only the best)."""
-    return replace(route, used=True) if route.used is None and route.unused_reason is None else route
+    return replace(route, used=True) if _may_be_used(route) else route
+
+
+def _may_be_used(route: Route) -> bool:
+    return route.used is None and route.unused_reason is None
 
 
 def _by_type(path: dict[str, Any]) -> dict[int, dict[str, Any]]:

@@ -19,7 +19,7 @@ from routers.iosxe import sessions as iosxe_sessions
 from routers.iosxe.config import configuration_of
 from routers.iosxe.text import Said, not_found, refused, unique
 from routers.jsontext import digest
-from routers.model import Command, Query, RemedyFacts, RemedyKind, Snapshot, family_of
+from routers.model import IPV4, IPV6, Command, Query, RemedyFacts, RemedyKind, Snapshot, family_of
 from routers.selection import Multipath
 
 if TYPE_CHECKING:
@@ -113,13 +113,15 @@ def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
     neighbor = f"neighbor {facts.neighbor}"
     remote = facts.remote_as if facts.remote_as is not None else "<AS of the node>"
     in_family = (f"address-family ipv{facts.family}" + (f" vrf {facts.vrf}" if facts.vrf else " unicast"),)
-    global_part = in_family if facts.vrf else ()  # in a VRF every line of a neighbor stands in its address family
+    # In a VRF every line of a neighbor stands in an address family, those of its session in that of its address.
+    spoken = IPV6 if ":" in facts.neighbor else IPV4
+    global_part = (f"address-family ipv{spoken} vrf {facts.vrf}",) if facts.vrf else ()
     paths = facts.paths or "<number of nodes>"
     lines: dict[RemedyKind, tuple[str, ...]] = {
         RemedyKind.NEIGHBOR_MISSING: (
             *global_part,
             f"{neighbor} remote-as {remote}",
-            *(() if facts.vrf else in_family),
+            *(() if facts.vrf and spoken == facts.family else in_family),
             f"{neighbor} activate",
         ),
         RemedyKind.SESSION_SHUTDOWN: (*global_part, f"no {neighbor} shutdown"),
@@ -132,7 +134,10 @@ def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
     if kind not in lines:
         return None
     local = facts.local_as if facts.local_as is not None else "<AS of the router>"
-    return "\n".join(("configure terminal", f"router bgp {local}", *lines[kind], "end", "write memory"))
+    # What was dropped before is let in only when it is looked at, or sent, once more.
+    where = f"ip bgp vrf {facts.vrf} ipv{facts.family} unicast" if facts.vrf else f"bgp ipv{facts.family} unicast"
+    again = (f"clear {where} {facts.neighbor} soft in",) if kind is RemedyKind.ROUTE_FILTERED else ()
+    return "\n".join(("configure terminal", f"router bgp {local}", *lines[kind], "end", *again, "write memory"))
 
 
 @dataclass(frozen=True, slots=True)

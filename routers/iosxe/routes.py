@@ -21,6 +21,7 @@ _ENTRY = re.compile(r"\s{0,16}BGP routing table entry for (?P<name>\S{1,120}), v
 _DISTINGUISHER = re.compile(r"^(?:\[[\d.:]{1,40}\]|[\d.]{1,20}:\d{1,10}:(?=\d{1,3}(?:\.\d{1,3}){3}/))")
 _AVAILABLE = re.compile(r"Paths: \((\d{1,5}) available")
 _RIB_FAILURE = re.compile(r"RIB-failure\((\d{1,3})\)")
+_IDLE = frozenset({"unusable:", "repair"})  # Cisco IOS IP Routing: BGP, BGP PIC Edge for IP and MPLS-VPN
 _NEXT_HOP = re.compile(r"\s+(?P<first>\S{1,80})(?P<between>[^\n]{0,200}?) from (?P<peer>\S{1,80}) \(")
 _METRIC = re.compile(r"\(metric (\d{1,10})\)")
 _IN_PARENTHESES = re.compile(r"\(([0-9A-Fa-f:.]{2,60})\)")
@@ -247,14 +248,15 @@ def _entry(prefix: Prefix, below: Sequence[str]) -> FibEntry | None:
 
 
 def _hop(text: str) -> NextHop | None:
+    """A path; one that waits for the others to fail (`repair`, BGP prefix-independent convergence) is not in use."""
     words = text.replace(",", " ").split()
     match words:
         case ["nexthop", address, interface, *more] if address_of(address):
-            return NextHop(address_of(address), interface_of(interface), usable="unusable:" not in more)
+            return NextHop(address_of(address), interface_of(interface), usable=_IDLE.isdisjoint(more))
         case ["nexthop", address] if address_of(address):
             return NextHop(address_of(address))
         case ["recursive", "via", address, *more] if address_of(address):
-            return NextHop(address_of(address), usable="unusable:" not in more)
+            return NextHop(address_of(address), usable=_IDLE.isdisjoint(more))
         case ["via", address, *_] if address_of(address):  # 12.2 and older
             return NextHop(address_of(address))
         case ["attached", "to", interface] if interface.lower() != "null0":
@@ -268,13 +270,13 @@ def _resolved(hop: NextHop, text: str) -> NextHop:
     words = text.replace(",", " ").split()
     match words:
         case ["attached", "to", interface]:
-            return NextHop(hop.address, interface_of(interface))
+            return replace(hop, interface=interface_of(interface))
         case ["nexthop", _, interface, *_]:
-            return NextHop(hop.address, interface_of(interface))
+            return replace(hop, interface=interface_of(interface))
         case ["next", "hop", _, interface, *_]:
-            return NextHop(hop.address, interface_of(interface))
+            return replace(hop, interface=interface_of(interface))
         case ["drop" | "discard"] | ["no", "route"] | ["unresolved"]:
-            return NextHop(hop.address, hop.interface, usable=False)
+            return replace(hop, usable=False)
         case _:
             return hop
 

@@ -116,7 +116,8 @@ def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
     bgp = f"{f'routing-instances {facts.vrf} ' if facts.vrf else ''}protocols bgp"
     group = f"{bgp} group <group of the nodes>"
     neighbor = f"{group} neighbor {facts.neighbor}"
-    family = "inet" if facts.family == IPV4 else "inet6"
+    # Families of a neighbor stand in the place of those that its group, or its address, would bring.
+    families = dict.fromkeys((IPV4, facts.family) if ":" not in facts.neighbor else (facts.family,))
     balance = (
         "set policy-options policy-statement ECMP then load-balance per-packet",
         "set routing-options forwarding-table export ECMP",
@@ -124,7 +125,7 @@ def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
     lines: dict[RemedyKind, tuple[str, ...]] = {
         RemedyKind.NEIGHBOR_MISSING: (
             f"set {neighbor} peer-as {remote}",
-            f"set {neighbor} family {family} unicast",
+            *(f"set {neighbor} family {'inet' if family == IPV4 else 'inet6'} unicast" for family in families),
         ),
         RemedyKind.SESSION_SHUTDOWN: (f"delete {neighbor} shutdown",),
         RemedyKind.SESSION_WRONG_AS: (f"set {neighbor} peer-as {remote}",),

@@ -56,7 +56,9 @@ def configuration_of(lines: Iterable[str] | None, vrf: str | None) -> Configurat
             case ["multipath", *more]:
                 found.multipath = True
                 found.relaxed = found.relaxed or "multiple-as" in more
-            case ["allow", word, *_] if prefix := as_prefix("0.0.0.0/0" if word == "all" else word):
+            case ["allow", "all", *_]:
+                found.ranges += ("0.0.0.0/0", "::/0")
+            case ["allow", word, *_] if prefix := as_prefix(word):
                 found.ranges.append(str(prefix))
             case ["shutdown", *_]:
                 found.shut.add(who)

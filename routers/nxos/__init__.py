@@ -121,7 +121,8 @@ def remedy(kind: RemedyKind, facts: RemedyFacts) -> str | None:
         return None
     local = facts.local_as if facts.local_as is not None else "<AS of the router>"
     save = "copy running-config startup-config"
-    return "\n".join(("configure terminal", f"router bgp {local}", *lines[kind], "end", save))
+    within = () if facts.vrf in (None, nxos_sessions.DEFAULT_VRF) else (f"vrf {facts.vrf}",)
+    return "\n".join(("configure terminal", f"router bgp {local}", *within, *lines[kind], "end", save))
 
 
 def _vrf(query: Query) -> str:
@@ -311,6 +312,9 @@ def _routes(
             paths = nxos_routes.paths_in(text, vip, **options)
         elif table is not None:
             paths = nxos_routes.paths_of(table, vip, **options)
+            if any(not path.candidate.route.used for path in paths):
+                problems.append(f"{_bgp_route(vip, query)}: not told, so why a route is not used is not known")
+                continue
         else:
             problems += [f"{question}: {_complaint(told[question])}"] if question in told else []
             continue

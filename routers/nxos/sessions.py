@@ -78,7 +78,9 @@ def configuration_of(text: str | None, vrf: str) -> Configuration:
             case ["address-family", version, "unicast"]:
                 family = {"ipv4": IPV4, "ipv6": IPV6}.get(version, 0)
             case ["maximum-paths", *kind, limit] if family and re.fullmatch(r"[0-9]{1,4}", limit):
-                kinds = {"ibgp": ["ibgp"], "mixed": ["ebgp", "ibgp"]}.get(kind[0] if kind else "", ["ebgp"])
+                kinds = {"ibgp": ["ibgp"], "mixed": ["ebgp", "ibgp"], "eibgp": ["ebgp", "ibgp"]}.get(
+                    kind[0] if kind else "", ["ebgp"]
+                )
                 found.maximum_paths[family] |= dict.fromkeys(kinds, int(limit))
             case ["bestpath", "as-path", "multipath-relax"]:
                 found.relaxed = True

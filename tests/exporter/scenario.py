@@ -26,7 +26,7 @@ Router
 snapshot    false: it never answered                       default: true
 trouble     why its snapshot cannot be used
 crossed     false: the prober's flows do not pass it       default: true
-platform, local_as, problems, dynamic_ranges, neighbors    as in routers.model.Snapshot
+platform, local_as, problems, dynamic_ranges, neighbors    as in routers.model.Snapshot; neighbors may be "unknown"
 sessions    "unknown", or node or address -> state | absent | fields of Session; default: Established
 routes      "unknown", or words (VIP, node) -> used | unused | untold | filtered | stale | absent | unknown
             | fields of Route; default: used, as far as the session is Established
@@ -195,7 +195,7 @@ class _Router:
             dynamic_ranges=tuple(table.get("dynamic_ranges", ())),
             routes=routes,
             fib=self._fib(routes),
-            neighbors=tuple(LinkNeighbor(**{"reachable": True, **row}) for row in table.get("neighbors", ())),
+            neighbors=_link_neighbors(table.get("neighbors", ())),
             local_as=table.get("local_as", 64512),
             problems=tuple(table.get("problems", ())),
         )
@@ -385,3 +385,7 @@ def _made(fields: Mapping[str, Any]) -> Route:
 
 def _bits(vip: str) -> int:
     return {4: 32, 6: 128}[family_of(vip)]
+
+
+def _link_neighbors(rows: Any) -> tuple[LinkNeighbor, ...] | None:
+    return None if rows == "unknown" else tuple(LinkNeighbor(**{"reachable": True, **row}) for row in rows)

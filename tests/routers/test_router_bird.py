@@ -6,7 +6,19 @@ import pytest
 
 from routers import bird
 from routers.model import Answer, Query, RemedyKind, Route, Session, Snapshot
-from tests.routers.captured import NODE3, QUERY, VIP, VIP6, answers, fib_of, route_of, session_of, snapshot
+from tests.routers.by_vip import verdicts_of
+from tests.routers.captured import (
+    NODE3,
+    QUERY,
+    VIP,
+    VIP6,
+    answers,
+    fib_of,
+    route_of,
+    scenarios,
+    session_of,
+    snapshot,
+)
 
 NOW = "2026-11-22 00:10:00.000"
 BIRD3_ROUTES = """BIRD 3.0.1 ready.
@@ -226,14 +238,31 @@ def test_a_next_hop_that_bird_wants_and_the_kernel_lost(scenario: str) -> None:
     assert NODE3 not in fib_of(taken, VIP)
 
 
-@pytest.mark.parametrize(("scenario", "used"), [("healthy", True), ("path_limit", None), ("lost_next_hop", None)])
-def test_without_the_exports_only_the_fib_tells(scenario: str, used: bool | None) -> None:
-    whole = answers("bird", scenario) | {"bird exports k4 4.1": Answer(error="the router went away")}
+def test_without_the_exports_only_the_fib_tells() -> None:
+    whole = answers("bird", "healthy") | {"bird exports k4 4.1": Answer(error="the router went away")}
     taken = bird.read("edge", QUERY, whole, 0.0)
     assert taken.problems == ("bird exports k4 4.1: the router went away",)
     route = route_of(taken, VIP, NODE3)
     assert route is not None
-    assert (route.used, route.unused_reason) == (used, None)
+    assert (route.used, route.unused_reason) == (True, None)
+
+
+@pytest.mark.parametrize("scenario", ["path_limit", "lost_next_hop"])
+def test_without_the_exports_nobody_knows_why_a_route_is_not_in_the_fib(scenario: str) -> None:
+    whole = answers("bird", scenario) | {"bird exports k4 4.1": Answer(error="the router went away")}
+    taken = bird.read("edge", QUERY, whole, 0.0)
+    assert VIP not in taken.routes
+    assert taken.problems[-1].startswith("bird exports: not told for IPv4")
+    assert set(verdicts_of(taken).values()) == {"ok", "router_unknown"}
+
+
+@pytest.mark.parametrize("scenario", scenarios("bird"))
+def test_without_the_protocols_nobody_knows_whose_a_route_is(scenario: str) -> None:
+    whole = answers("bird", scenario) | {"bird protocols": Answer(error="the router went away")}
+    taken = bird.read("edge", QUERY, whole, 0.0)
+    assert (taken.sessions, taken.routes) == (None, {})
+    for vip in (VIP, VIP6):
+        assert set(verdicts_of(taken, vip).values()) <= {"ok", "router_unknown"}
 
 
 def test_exported_next_hops_of_somebody_else() -> None:

@@ -249,6 +249,15 @@ def test_a_covering_prefix_is_looked_up_by_its_name() -> None:
     assert {route.prefix for route in taken.routes[VIP]} == {"203.0.113.0/24"}
 
 
+@pytest.mark.parametrize("lost", ["eos covering routes", "eos routes 1"])
+def test_without_the_covering_prefix_no_route_is_called_missing(lost: str) -> None:
+    whole = answers("eos", "covering") | {lost: Answer(error="the switch went away")}
+    taken = eos.read("edge", QUERY, whole, TAKEN_AT)
+    assert not taken.routes
+    assert any("those of a covering prefix were not told" in problem for problem in taken.problems)
+    assert set(verdicts_of(taken).values()) <= {"ok", "router_unknown"}
+
+
 def test_link_local_next_hops() -> None:
     taken = snapshot("eos", "ipv6_link_local")
     assert fib_of(taken, VIP6) == {f"fe80::200:ff:fe00:1{number}" for number in (1, 2, 3)}
@@ -318,3 +327,10 @@ def test_remedies_over_ipv6() -> None:
     ]
     policy = (eos.remedy(RemedyKind.POLICY_MISSING, IPV6_FACTS) or "").splitlines()
     assert policy.index("route-map FROM-NODES permit 10") < policy.index("router bgp 64512")
+
+
+@pytest.mark.parametrize("kind", list(RemedyKind))
+def test_remedies_in_a_vrf(kind: RemedyKind) -> None:
+    lines = (eos.remedy(kind, replace(IPV6_FACTS, vrf="blue")) or "").splitlines()
+    assert lines[lines.index("router bgp 64512") + 1] == "vrf blue"
+    assert "vrf default" not in (eos.remedy(kind, replace(IPV6_FACTS, vrf="default")) or "").splitlines()

@@ -102,6 +102,13 @@ def test_one_path_where_multiple_paths_are_off() -> None:
         assert "[global.use-multiple-paths.config]" in (path.remedy or "")
 
 
+def test_nobody_knows_why_a_route_is_not_in_the_fib_while_the_setting_was_not_told() -> None:
+    whole = answers("gobgp", "path_limit") | {"gobgp global": Answer(error="the router went away")}
+    found = gobgp.read("edge", QUERY, whole, 0.0)
+    assert VIP not in found.routes
+    assert set(verdicts_of(found).values()) == {"ok", "router_unknown"}
+
+
 def test_reasons_of_sessions_that_are_down() -> None:
     wrong = session_of(taken("wrong_as"), NODE3)
     assert wrong is not None
@@ -277,6 +284,12 @@ def test_remedies(kind: RemedyKind, words: tuple[str, ...]) -> None:
     if kind is RemedyKind.NEIGHBOR_MISSING:
         assert "ipv4-unicast" in text
         assert "ipv6-unicast" in text
+
+
+def test_a_neighbor_in_a_vrf_is_mended_there() -> None:
+    facts = RemedyFacts(local_as=64512, neighbor=NODE3, remote_as=64512, vrf="red")
+    lines = (gobgp.remedy(RemedyKind.NEIGHBOR_MISSING, facts) or "").splitlines()
+    assert lines[lines.index("    peer-as = 64512") + 1] == '    vrf = "red"'
 
 
 def test_no_setting_mends_what_gobgp_does_not_have() -> None:

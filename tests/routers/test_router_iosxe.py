@@ -331,3 +331,14 @@ def test_no_bgp_is_no_neighbor() -> None:
     found = changed("healthy", dict.fromkeys((SUMMARY, NEIGHBORS, ROUTE), "% BGP not active\n"))
     assert found.sessions == ()
     assert set(verdicts_of(found).values()) == {"neighbor_missing"}
+
+
+@pytest.mark.parametrize("why", [", repair", " unusable: no route"])
+def test_a_path_that_waits_or_cannot_be_used_is_no_next_hop_in_use(why: str) -> None:
+    text = text_of("healthy", CEF).replace(f"recursive via {NODE3}", f"recursive via {NODE3}{why}")
+    assert why in text
+    found = changed("healthy", {CEF: text})
+    entry = found.fib[VIP]
+    assert entry is not None
+    assert {hop.address for hop in entry.next_hops if hop.usable} == {"10.0.0.11", "10.0.0.12"}
+    assert verdicts_of(found)["leviathan3"] == "route_not_installed"

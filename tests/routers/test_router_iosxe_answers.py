@@ -215,9 +215,10 @@ def test_remedies_go_from_configuring_to_saving(kind: RemedyKind, family: int, v
     assert text is not None
     lines = text.splitlines()
     assert lines[:2] == ["configure terminal", "router bgp 64512"]
-    assert lines[-2:] == ["end", "write memory"]
+    assert [line for line in lines if not line.startswith("clear ")][-2:] == ["end", "write memory"]
     per_family = kind in {RemedyKind.NEIGHBOR_MISSING, RemedyKind.ROUTE_FILTERED, RemedyKind.PATH_LIMIT}
-    block = f"address-family ipv{family} {f'vrf {vrf}' if vrf else 'unicast'}"
+    of_session = {RemedyKind.SESSION_SHUTDOWN, RemedyKind.SESSION_WRONG_AS, RemedyKind.SESSION_PASSWORD}
+    block = f"address-family ipv{4 if kind in of_session else family} {f'vrf {vrf}' if vrf else 'unicast'}"
     assert (block in lines) is (per_family or vrf is not None or kind is RemedyKind.AS_PATH_RELAX)
 
 

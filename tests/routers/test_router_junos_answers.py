@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from routers import junos
 from routers.junos import oracle as junos_oracle
+from routers.junos.sessions import configuration_of
 from routers.model import Answer, NextHop, OracleFlow, Query, RemedyFacts, RemedyKind, Snapshot
 from tests.routers.by_vip import verdicts_of
 from tests.routers.captured import NODE3, QUERY, TAKEN_AT, VIP, VIP6, answers, fib_of, session_of, snapshot
@@ -340,3 +341,8 @@ def test_sessions_without_the_summary_lack_only_their_age() -> None:
     assert found is not None
     assert whole is not None
     assert found == replace(whole, established_at=None)
+
+
+def test_neighbors_from_anywhere_may_come_over_either_family() -> None:
+    text = "set protocols bgp group nodes allow all\nset protocols bgp group more allow 10.0.0.0/24\n"
+    assert configuration_of(text.splitlines(), None).ranges == ["0.0.0.0/0", "::/0", "10.0.0.0/24"]

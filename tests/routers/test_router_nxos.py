@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from routers import nxos
-from routers.model import FibEntry, NextHop, Query, RemedyFacts, RemedyKind, Route, Session, SessionState
-from routers.nxos.sessions import seconds_of
+from routers.model import Answer, FibEntry, NextHop, Query, RemedyFacts, RemedyKind, Route, Session, SessionState
+from routers.nxos.sessions import configuration_of, seconds_of
 from tests.routers.captured import (
     NODE3,
     QUERY,
@@ -283,3 +283,25 @@ def test_remedies_over_ipv6() -> None:
     assert missing[2:4] == ["neighbor 2001:db8::13 remote-as 64513", "address-family ipv6 unicast"]
     limit = (nxos.remedy(RemedyKind.PATH_LIMIT, replace(IPV6_FACTS, internal=True)) or "").splitlines()
     assert limit[2:4] == ["address-family ipv6 unicast", "maximum-paths ibgp 3"]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in RemedyKind if kind is not RemedyKind.POLICY_MISSING])
+def test_remedies_in_a_vrf(kind: RemedyKind) -> None:
+    lines = (nxos.remedy(kind, replace(IPV6_FACTS, vrf="blue")) or "").splitlines()
+    assert lines[1:3] == ["router bgp 64512", "vrf blue"]
+    assert "vrf default" not in (nxos.remedy(kind, replace(IPV6_FACTS, vrf="default")) or "").splitlines()
+
+
+@pytest.mark.parametrize("scenario", ["filtered", "path_limit"])
+def test_without_the_text_nobody_knows_why_a_route_is_not_used(scenario: str) -> None:
+    whole = answers("nxos", scenario)
+    whole = {name: Answer(error="cut") if name.startswith("nxos text") else one for name, one in whole.items()}
+    taken = nxos.read("edge", QUERY, whole, TAKEN_AT)
+    assert any("why a route is not used is not known" in problem for problem in taken.problems)
+    assert set(verdicts_of(taken).values()) <= {"ok", "router_unknown"}
+
+
+def test_a_limit_for_routes_of_both_kinds_together() -> None:
+    for word in ("mixed", "eibgp"):
+        text = f"router bgp 64512\n  address-family ipv4 unicast\n    maximum-paths {word} 8\n"
+        assert configuration_of(text, "default").limits() == {"ebgp": 8, "ibgp": 8}

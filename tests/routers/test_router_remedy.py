@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from routers import bird, edgeos, frr
+from routers import bird, edgeos, frr, iosxe, junos
 from routers.model import IPV6, RemedyFacts, RemedyKind
 
 FACTS = RemedyFacts(local_as=64512, neighbor="10.0.0.13", remote_as=64512, paths=3)
@@ -99,3 +99,32 @@ def test_a_policy_is_made_before_it_is_named() -> None:
     typed = (frr.remedy(RemedyKind.POLICY_MISSING, FACTS) or "").splitlines()
     assert typed.index("route-map FROM-NODES permit 10") < typed.index("router bgp 64512")
     assert "neighbor 10.0.0.13 route-map FROM-NODES in" in typed
+
+
+@pytest.mark.parametrize(
+    ("facts", "line"),
+    [
+        (FACTS, "clear bgp ipv4 unicast 10.0.0.13 soft in"),
+        (FACTS6, "clear bgp ipv6 unicast 2001:db8::13 soft in"),
+        (replace(FACTS, vrf="blue"), "clear ip bgp vrf blue ipv4 unicast 10.0.0.13 soft in"),
+    ],
+)
+def test_ios_looks_again_at_what_its_policy_dropped(facts: RemedyFacts, line: str) -> None:
+    assert (iosxe.remedy(RemedyKind.ROUTE_FILTERED, facts) or "").splitlines()[-3:] == ["end", line, "write memory"]
+    assert "clear" not in (iosxe.remedy(RemedyKind.NEIGHBOR_MISSING, facts) or "")
+
+
+def test_junos_keeps_ipv4_where_ipv6_is_asked_of_the_same_neighbor() -> None:
+    typed = (junos.remedy(RemedyKind.NEIGHBOR_MISSING, replace(FACTS, family=IPV6)) or "").splitlines()
+    assert [line.split(" family ")[1] for line in typed if " family " in line] == ["inet unicast", "inet6 unicast"]
+    typed = (junos.remedy(RemedyKind.NEIGHBOR_MISSING, FACTS6) or "").splitlines()
+    assert [line.split(" family ")[1] for line in typed if " family " in line] == ["inet6 unicast"]
+
+
+def test_ios_finds_a_session_in_a_vrf_by_the_family_of_its_address() -> None:
+    facts = replace(FACTS, family=IPV6, vrf="blue")
+    typed = (iosxe.remedy(RemedyKind.SESSION_SHUTDOWN, facts) or "").splitlines()
+    assert typed[2:4] == ["address-family ipv4 vrf blue", "no neighbor 10.0.0.13 shutdown"]
+    typed = (iosxe.remedy(RemedyKind.NEIGHBOR_MISSING, facts) or "").splitlines()
+    assert typed[2:4] == ["address-family ipv4 vrf blue", "neighbor 10.0.0.13 remote-as 64512"]
+    assert typed[4:6] == ["address-family ipv6 vrf blue", "neighbor 10.0.0.13 activate"]
