@@ -140,7 +140,8 @@ def test_the_right_alerts_and_no_other(played: Played, fault: Fault) -> None:
         return
     assert set(cycle.arrived) - fault.perhaps == fault.alerts, str(cycle)
     assert cycle.settled, f"alerts kept coming: {cycle}"
-    assert not cycle.late, f"healing set off more alerts: {cycle}"
+    # A path that was inhibited by its target's alert is told when that one ends first.
+    assert set(cycle.late) <= fault.perhaps, f"healing set off more alerts: {cycle}"
     assert cycle.clean, str(cycle)
 
 
