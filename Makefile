@@ -38,8 +38,8 @@ demo:
 .PHONY: test
 test: lint
 	@sh tools/packages.sh need $(LAB) $(FRR) $(BESIDE) $(WATCH) $(PEERS) $(IMAGE)
-	@echo "all tests; those on the rehearsal network take minutes, and mostly wait: two files at a time"
-	@$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
+	@echo "all tests; those on the rehearsal network take minutes, and mostly wait: three files at a time"
+	@$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: simulate
 simulate: development

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from exporter.durations import format_duration, parse_duration
 from probes.pattern import expression
@@ -109,11 +109,37 @@ def _socket_address(text: str, port: int) -> tuple[str, int]:
 
 
 def _check_url(text: str, example: str = "https://dns.example.org/dns-query") -> None:
-    parts = urlsplit(text)
+    shown = "what stands here" if "@" in text else repr(text)  # a password is not repeated
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError(
+            f"{shown} must be a URL like {example}: an IPv6 address in brackets, a port from 1 to {HIGHEST_PORT}"
+        ) from None
     if parts.username is not None:
-        raise ValueError(f"the URL must be one like {example}, without a user")  # a password is not repeated
+        raise ValueError(f"the URL must be one like {example}, without a user")
     if parts.scheme != "https" or not parts.hostname or not text.isprintable():
-        raise ValueError(f"{text!r} must be a URL like {example}, without a user")
+        raise ValueError(f"{shown} must be a URL like {example}, without a user")
+    if port == 0:
+        raise ValueError(f"{shown}: ports run from 1 to {HIGHEST_PORT}")
+
+
+def _api_url(text: str) -> str:
+    _check_url(text, "https://10.0.0.1")
+    if "?" in text or "#" in text:
+        raise ValueError("must be a URL like https://10.0.0.1 or https://10.0.0.1:8443/api, without a query")
+    if "%" in urlsplit(text).netloc:
+        raise ValueError("must be a URL like https://10.0.0.1 or https://[2001:db8::1], without % in its host")
+    if not text.isascii() or " " in text:
+        raise ValueError("must have what is not ASCII, and blanks, encoded: https://10.0.0.1/a%20path")
+    return text
+
+
+def _user_name(text: str) -> str:
+    if ":" in text:
+        raise ValueError("a user name for basic authentication has no colon in it")
+    return text
 
 
 Duration = Annotated[float, BeforeValidator(_duration), PlainSerializer(format_duration)]
@@ -192,22 +218,10 @@ class Exec(Section):
 class Https(Section):
     """A router's API. `url`: scheme, host and port, and the path below which the API stands, if there is one."""
 
-    url: str
-    username: str = Field(min_length=1)
+    url: Annotated[str, AfterValidator(_api_url)]
+    username: Annotated[str, Field(min_length=1), AfterValidator(_user_name)]
     password_file: str = Field(min_length=1)
     ca_file: str | None = Field(default=None, min_length=1)
-
-    @model_validator(mode="after")
-    def _url(self) -> Self:
-        _check_url(self.url, "https://10.0.0.1")
-        parts = urlsplit(self.url)
-        if "?" in self.url or "#" in self.url or "%" in parts.netloc or parts.port == 0:  # or port raises ValueError
-            raise ValueError("url must be one like https://10.0.0.1 or https://10.0.0.1:8443/api, without a query")
-        if not self.url.isascii() or " " in self.url:
-            raise ValueError("url must have what is not ASCII encoded: https://10.0.0.1/a%20path")
-        if ":" in self.username:
-            raise ValueError("a user name for basic authentication has no colon in it")
-        return self
 
 
 class Router(Section):

@@ -27,6 +27,7 @@ BUILT_IN_MODULES: Mapping[str, Mapping[str, Any]] = {
 }
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _SECTIONS_LATER = {"kubernetes": "nodes and targets from the cluster's API"}
+_API_PATHS = {"eos": "/command-api", "opnsense": "/api", "routeros": "/rest"}
 
 
 class ConfigError(ValueError):
@@ -170,7 +171,17 @@ def _platform(document: Document, place: Location, router: Mapping[str, Any]) ->
         for transport in (name for name in TRANSPORTS if router.get(name) is not None and name not in offered):
             message = f"platform {platform} is read over {' or '.join(sorted(offered))}, not over {transport}"
             problems.append(_problem(document, (*place, transport), message))
+        problems += _api_below(document, place, platform, router.get("https"))
     return problems
+
+
+def _api_below(document: Document, place: Location, platform: str, https: object) -> list[Problem]:
+    """A url that names the API itself, below which it is looked for once more."""
+    url, own = https.get("url") if isinstance(https, dict) else None, _API_PATHS.get(platform)
+    if own is None or not isinstance(url, str) or not url.rstrip("/").endswith(own):
+        return []
+    message = f"leave {own} out: the questions to platform {platform} begin with it"
+    return [_problem(document, (*place, "https", "url"), message)]
 
 
 def _node_references(

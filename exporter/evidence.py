@@ -150,7 +150,7 @@ def _hops(view: RouterView, expected: Expected, vip: str) -> tuple[Hop, ...] | N
             continue
         address = canonical(next_hop.address)
         node = expected.node_at((address,)) or _node_behind(view, expected, vip, next_hop)
-        if node is None and _could_be_a_node(snapshot, vip, address):
+        if node is None and _could_be_a_node(snapshot, expected, vip, address):
             return None
         via = node.name if node is not None else address
         known = hops.get(via)
@@ -229,10 +229,15 @@ def _node_behind(view: RouterView, expected: Expected, vip: str, next_hop: NextH
     return node if ipaddress.ip_address(address).is_link_local or node.address_for(vip) is None else None
 
 
-def _could_be_a_node(snapshot: Snapshot, vip: str, address: str) -> bool:
-    """Nobody is a stranger while the answer that would name the node behind a link-local address is missing."""
-    unanswered = snapshot.neighbors is None or vip not in snapshot.routes
-    return unanswered and ipaddress.ip_address(address).is_link_local
+def _could_be_a_node(snapshot: Snapshot, expected: Expected, vip: str, address: str) -> bool:
+    """Nobody is a stranger while the answer that would name the node behind an address is missing: the neighbor table
+    or the routes for a link-local one, the routes for an IPv6 address where some node is configured without any.
+    """
+    if ipaddress.ip_address(address).is_link_local:
+        return snapshot.neighbors is None or vip not in snapshot.routes
+    if family_of(address) != IPV6 or vip in snapshot.routes:
+        return False
+    return any(node.address_for(address) is None for node in expected.nodes.values())
 
 
 def _networks(ranges: Iterable[str]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:

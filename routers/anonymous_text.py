@@ -119,7 +119,12 @@ class Anonymiser:
 
     def _telling(self, word: str) -> str:
         """A name is replaced wherever it stands, unless it may be a word of the router's language."""
-        return self.name(word) if _TELLING.search(word) else word
+        if not _TELLING.search(word):
+            return word
+        if word in self.names:
+            return self.names[word]
+        own, dash, number = word.rpartition("-")  # RouterOS calls the session of the connection `node1` `node1-1`
+        return f"{self.name(own)}{dash}{number}" if number.isdecimal() else word
 
 
 def anonymised(capture: Capture, key: bytes) -> Capture:

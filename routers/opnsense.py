@@ -114,7 +114,8 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
         sessions = _sessions(summary, _response(_NEIGHBORS, answers, problems), problems)
         local_as, relaxed = instance(summary)
         if sessions is not None:
-            routes = _routes(query, answers, Multipath({}, relaxed), _accepted(sessions), problems)
+            accepted = frozenset(_BGP) if summary is None else _accepted(sessions)  # the summary alone tells how many
+            routes = _routes(query, answers, Multipath({}, relaxed), accepted, problems)
         fib = _fib(query, answers, problems)
     return Snapshot(
         router=router,
@@ -241,7 +242,7 @@ def _routes(
     query: Query, answers: Mapping[str, Answer], multipath: Multipath, accepted: frozenset[int], problems: list[str]
 ) -> dict[str, tuple[Route, ...]]:
     """VIP -> routes, of the families whose table could be read. A table that holds nothing at all is that of a daemon
-    that did not answer where a session says that prefixes of its family were accepted.
+    that did not answer where a session says, or may say, that prefixes of its family were accepted.
     """
     found: dict[str, tuple[Route, ...]] = {}
     tables = _by_family(_BGP, query, answers, problems)

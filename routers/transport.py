@@ -97,4 +97,8 @@ def read_secret(path: str) -> str:
         raise RouterError(f"the password file {path} is not UTF-8 text", ErrorKind.KEY_FILE) from None
     if not secret:
         raise RouterError(f"the password file {path} is empty", ErrorKind.KEY_FILE)
+    if len(secret.splitlines()) > 1:
+        raise RouterError(
+            f"the password file {path} has several lines: let the password alone stand in it", ErrorKind.KEY_FILE
+        )
     return secret

@@ -108,10 +108,13 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
     taken = {family: _taken(family, answers, problems) for family in _families(query)}
     summaries = {family: _parsed(question, summary_of, answers, problems) for family, question in _SUMMARY.items()}
     details = _parsed(_NEIGHBORS, details_of, answers, problems)
+    if details == {} and any(summary.rows for summary in summaries.values() if summary is not None):
+        problems.append(f"{_NEIGHBORS}: no neighbor in it, although the summary has some")
+        details = None
     configured = configured_of(answers.get(_CONFIGURATION, Answer()).stdout)
     sessions = sessions_of(summaries, details, configured, taken_at)
-    if sessions == () and all(table is None for table in taken.values()):
-        # No neighbor at all is told by silence, which is believed of a router that says other things.
+    if sessions == () and (all(table is None for table in taken.values()) or _forwards_by_bgp(query, taken)):
+        # No neighbor at all is told by silence, which is believed of a router that says nothing else against it.
         sessions = None
         problems.append(f"{_SUMMARY[IPV4]}: no answer")
     fib, fib_problems = kernel.read_fib(answers, query)
@@ -226,6 +229,11 @@ def _taken(family: int, answers: Mapping[str, Answer], problems: list[str]) -> L
     return None if rows is None else Longest((row.prefix, row) for row in rows)
 
 
+def _forwards_by_bgp(query: Query, taken: Mapping[int, Longest[Taken] | None]) -> bool:
+    tables = {vip: taken.get(family_of(vip)) for vip in map(canonical, query.vips)}
+    return any(row.bgp for vip, table in tables.items() if table is not None for row in table.of(vip))
+
+
 def _limits(summaries: Mapping[int, Summary | None], configured: Configured | None) -> dict[str, int]:
     """What the summaries say is in force, else what is configured."""
     limits = dict(configured.limits) if configured is not None else {}
@@ -296,6 +304,9 @@ def _candidates(
     if len(vips) > _ASKED_ONE_BY_ONE:
         table = _parsed(_TABLE[family], table_of, answers, problems)
         if table is None:
+            return []
+        if not table.rows and any(one.prefixes_received.get(family) for one in sessions or ()):
+            problems.append(f"{_TABLE[family]}: not one route, although sessions have accepted some")
             return []
         if not table.whole:
             problems.append(f"{_TABLE[family]}: the table has no end")

@@ -24,8 +24,8 @@ from routers.model import (
     canonical,
 )
 from routers.routeros import routes as routeros_routes
-from routers.routeros.api import covering_routes, every_route, get, refused, rows
-from routers.routeros.sessions import DEFAULT_VRF, Peering, peering_of
+from routers.routeros.api import covering_routes, every_route, get, networks_of, properties, refused, routes_to, rows
+from routers.routeros.sessions import DEFAULT_VRF, Peering, have_received, peering_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -54,6 +54,7 @@ _HASHES = {
 _POLICIES = {"l3": HashPolicy.ADDRESSES, "l4": HashPolicy.FIVE_TUPLE, "l3-inner": HashPolicy.INNER}
 _ROUTES = "routeros routes"
 _EVERY = "routeros every route"
+_OWN = "routeros routes to own networks"  # which the same query finds, if it finds anything
 _PLAIN = {"routeros ip route": "/ip/route", "routeros ipv6 route": "/ipv6/route"}
 _CONNECTION_PROPERTIES = (  # all but tcp-md5-key
     "name,disabled,inactive,instance,as,local.as,local.role,local.address,remote.address,remote.as,connect,listen,"
@@ -78,7 +79,10 @@ def ask(query: Query) -> tuple[Command, ...]:
 
 
 def follow_up(query: Query, answers: Mapping[str, Answer]) -> tuple[Command, ...]:
-    """Whole tables, for a router that refuses queries."""
+    """Whole tables, for a router that refuses queries. Where they found nothing, one that must find something."""
+    if _nothing_found(query, answers) and have_received(_optional(_SESSIONS, answers)):
+        own = networks_of(row for name in _ADDRESSES for row in _optional(name, answers))
+        return tuple(routes_to(_OWN, own))
     if not any(refused(request.name, answers) for request in _route_requests(query)):
         return ()
     return (every_route(_EVERY, "/routing/route"), *(every_route(name, menu) for name, menu in _PLAIN.items()))
@@ -92,9 +96,16 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
     connections = _rows(_CONNECTIONS, answers, problems)
     running = _rows(_SESSIONS, answers, problems)
     instances = _optional(_INSTANCES, answers)
-    told = exists and connections is not None
+    heard = any(map(routeros_routes.is_heard, _table(query, answers, []) or ()))
+    if running == [] and heard:
+        problems.append(f"{_SESSIONS}: not one is told, although there are routes of some")
+        running = None
     peering = peering_of(connections or (), running, instances, query.vrf, taken_at) if exists else Peering()
     entries = _entries(query, answers, problems) if exists else None
+    told = exists and connections is not None
+    if connections == [] and (running or heard):
+        problems.append(f"{_CONNECTIONS}: not one is told, although there are sessions or routes of some")
+        told = False
     fib: dict[str, FibEntry | None] = {}
     routes: dict[str, tuple[Route, ...]] = {}
     if entries is not None:
@@ -116,7 +127,7 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
         local_as=peering.local_as,
         maximum_paths=peering.maximum_paths,
         hash_policy=MappingProxyType(_hash_policy(answers, problems)),
-        version=next((as_text(row.get("version")) for row in _rows(_VERSION, answers, problems) or ()), None),
+        version=as_text(_properties(_VERSION, answers, problems).get("version")),
         problems=digest(problems),
     )
 
@@ -169,6 +180,15 @@ def _rows(name: str, answers: Mapping[str, Answer], problems: list[str]) -> list
         return None
 
 
+def _properties(name: str, answers: Mapping[str, Answer], problems: list[str]) -> Row:
+    """The properties of a menu without rows; none, and a problem, when it tells none."""
+    try:
+        return properties(name, answers)
+    except ValueError as error:
+        problems.append(f"{name}: {error}")
+        return {}
+
+
 def _optional(name: str, answers: Mapping[str, Answer]) -> list[Row]:
     """The rows of a menu that only some releases have."""
     return _rows(name, answers, []) or []
@@ -189,6 +209,9 @@ def _entries(query: Query, answers: Mapping[str, Answer], problems: list[str]) -
     """The routes that may cover a VIP; None, and a problem, when they could not be read."""
     found = _table(query, answers, problems)
     table = query.vrf or DEFAULT_VRF
+    if found == [] and have_received(_optional(_SESSIONS, answers)) and not _optional(_OWN, answers):
+        problems.append(f"{_ROUTES}: not one route is told, although sessions have received some")
+        return None
     return None if found is None else routeros_routes.entries_of(found, table, default_routes=query.default_routes)
 
 
@@ -211,6 +234,10 @@ def _table(query: Query, answers: Mapping[str, Answer], problems: list[str]) -> 
     return _joined(plain)
 
 
+def _nothing_found(query: Query, answers: Mapping[str, Answer]) -> bool:
+    return all(_rows(request.name, answers, []) == [] for request in _route_requests(query))
+
+
 def _joined(parts: Iterable[list[Row] | None]) -> list[Row]:
     return [row for part in parts for row in part or ()]
 
@@ -224,7 +251,7 @@ def _hash_policy(answers: Mapping[str, Answer], problems: list[str]) -> dict[int
     """What /ip/settings and /ipv6/settings say; a release without the setting says nothing."""
     found = {}
     for family, (name, _, key) in _HASHES.items():
-        for row in _rows(name, answers, problems) or ():
-            if key in row:
-                found[family] = _POLICIES.get(str(row[key]), HashPolicy.UNKNOWN)
+        told = _properties(name, answers, problems)
+        if key in told:
+            found[family] = _POLICIES.get(str(told[key]), HashPolicy.UNKNOWN)
     return found

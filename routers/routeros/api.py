@@ -12,11 +12,11 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from routers.jsontext import as_dict, as_number, as_text, parse, phrase
+from routers.jsontext import as_dict, as_number, as_prefix, as_text, parse, phrase
 from routers.model import IPV4, Answer, Command, family_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 Row = dict[str, Any]
 
@@ -48,10 +48,31 @@ def covering_routes(name: str, vips: Iterable[str], *, default_routes: bool) -> 
     wanted = dict.fromkeys(prefix for vip in vips for prefix in _covering(vip, 0 if default_routes else 1))
     prefixes = list(wanted)
     for number, start in enumerate(range(0, len(prefixes), _PREFIXES_PER_REQUEST), start=1):
-        words = [f"dst-address={prefix}" for prefix in prefixes[start : start + _PREFIXES_PER_REQUEST]]
-        query = [*words, "#" + "|" * (len(words) - 1)] if len(words) > 1 else words
-        body = json.dumps({".proplist": _ROUTE_PROPERTIES.split(","), ".query": query}, separators=(",", ":"))
-        yield Command(f"{name} {number}", ("POST", "/rest/routing/route/print"), stdin=body)
+        yield _routes_to(f"{name} {number}", prefixes[start : start + _PREFIXES_PER_REQUEST])
+
+
+def routes_to(name: str, prefixes: Sequence[str]) -> Iterator[Command]:
+    """Routes of some prefixes, asked for as those that cover VIPs are: one request, or none for no prefix."""
+    if prefixes:
+        yield _routes_to(name, prefixes[:_PREFIXES_PER_REQUEST])
+
+
+def _routes_to(name: str, prefixes: Sequence[str]) -> Command:
+    words = [f"dst-address={prefix}" for prefix in prefixes]
+    query = [*words, "#" + "|" * (len(words) - 1)] if len(words) > 1 else words
+    body = json.dumps({".proplist": _ROUTE_PROPERTIES.split(","), ".query": query}, separators=(",", ":"))
+    return Command(name, ("POST", "/rest/routing/route/print"), stdin=body)
+
+
+def networks_of(addresses: Iterable[Row]) -> list[str]:
+    """The networks of the router's own addresses that are in use: to each of them it has a connected route."""
+    found = []
+    for row in addresses:
+        address, _, length = (as_text(row.get("address")) or "").partition("/")
+        prefix = as_prefix(f"{as_text(row.get('network')) or address}/{length}")  # `network`: the other end's, of a /32
+        if prefix is not None and not yes(row.get("disabled")) and not yes(row.get("invalid")):
+            found.append(str(prefix))
+    return list(dict.fromkeys(found))
 
 
 def _covering(vip: str, shortest: int) -> Iterator[str]:
@@ -61,20 +82,27 @@ def _covering(vip: str, shortest: int) -> Iterator[str]:
 
 
 def rows(name: str, answers: Mapping[str, Answer]) -> list[Row]:
-    """The rows of an answer. Raises ValueError with one short phrase if it has none to give."""
+    """The rows of an answer, none of them empty. Raises ValueError with one short phrase if it has none to give."""
     answer = answers.get(name, Answer(error="not asked"))
     if answer.error is not None:
         raise ValueError(answer.error)
     if answer.exit_status:
         raise ValueError(_refusal(answer))
     document = parse(answer.stdout)
-    if isinstance(document, dict):
-        if "error" in document:
-            raise ValueError(_refusal(answer))
-        return [document]
-    if not isinstance(document, list) or not all(isinstance(row, dict) for row in document):
+    if isinstance(document, dict) and "error" in document:
+        raise ValueError(_refusal(answer))
+    if not isinstance(document, list) or not all(isinstance(row, dict) and row for row in document):
         raise ValueError("no list of rows")
     return document
+
+
+def properties(name: str, answers: Mapping[str, Answer]) -> Row:
+    """The properties of a menu without rows, which is one object. Raises ValueError as `rows` does."""
+    answer = answers.get(name, Answer(error="not asked"))
+    document = parse(answer.stdout) if answer.error is None and not answer.exit_status else None
+    if isinstance(document, dict) and document and "error" not in document:
+        return document
+    return next(iter(rows(name, answers)), {})
 
 
 def _refusal(answer: Answer) -> str:

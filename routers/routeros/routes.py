@@ -51,6 +51,11 @@ class Entry:
 Table = PrefixTable[Entry]
 
 
+def is_heard(row: Row) -> bool:
+    """Whether it is a route that a BGP neighbor announced."""
+    return Entry("", row, active=False).is_bgp and not yes(row.get("bgp-net"))
+
+
 def entries_of(rows: Iterable[Row], table: str, *, default_routes: bool) -> Table:
     """The routes of one routing table; disabled ones and, unless they count, default ones are left out."""
     found = Table(default_routes)

@@ -130,6 +130,11 @@ def peering_of(
     )
 
 
+def have_received(running: Sequence[Row]) -> bool:
+    """Whether a session that is up tells of prefixes. One that is down keeps an old count."""
+    return any(yes(row.get("established")) and (number(row.get("prefix-count")) or 0) > 0 for row in running)
+
+
 def _of_vrf(rows: Sequence[Row], instances: Mapping[str, Row], vrf: str | None) -> list[Row]:
     placed = [(row, _vrfs(row, instances)) for row in rows]
     if vrf is not None:

@@ -172,7 +172,8 @@ def table_of(text: str) -> Table:
     """A table of routes. An empty network column stands for the prefix above it; a prefix or a next hop that
     fills its column is followed by the rest on the next line.
 
-    Raises ValueError for a text that is no table; an empty one is a table without routes.
+    Raises ValueError for a text that is no table, or has a row that cannot be read: a route that is not seen would
+    be taken for none. An empty text is a table without routes.
     """
     found = of_default_vrf(lines(text))
     at = next((number for number, line in enumerate(found) if "Network" in line and "Next Hop" in line), None)
@@ -183,19 +184,19 @@ def table_of(text: str) -> Table:
     second = found[at].index("Next Hop")
     heard: list[Heard] = []
     flags, prefix, whole = "", None, False
-    for line in found[at + 1 :]:
-        if not line.strip():
-            continue
+    for line in filter(str.strip, found[at + 1 :]):
         if line.startswith(("Total number of prefixes", "Displayed")):
             whole = True
             break
         start = len(line) - len(line.lstrip())
         words = line.split()
         if start < second - 4:
+            if "*" in flags:
+                raise ValueError(f"a row of {prefix} without a next hop")
             flags, words, indent = _flags_of(line)
             if indent < second - 4 and words and (covering := _network(words[0])) is not None:
                 prefix, words = covering, words[1:]
-        next_hop = as_address(words[0]) if words else None
+        next_hop = as_address(words[0].partition("(")[0]) if words else None  # the link-local one stands in brackets
         if next_hop is not None and prefix is not None and flags:
             heard.append(_heard(prefix, next_hop, flags))
             flags = ""

@@ -136,7 +136,9 @@ def test_defaults() -> None:
         # known to the contract, not built yet
         ("kubernetes: {kubeconfig: x}\n" + GOOD, ["line 1: kubernetes: known, but not supported yet (nodes and targets from the cluster's API)"]),
         (router("platform: frr, https: {url: 'https://10.0.0.1', username: u, password_file: p}"), ["line 2: routers[0].https: platform frr is read over exec or ssh, not over https"]),
-        (router("platform: frr, https: {url: 'http://10.0.0.1', username: u, password_file: p}"), ["line 2: routers[0].https: platform frr is read over exec or ssh, not over https", "line 2: routers[0].https: 'http://10.0.0.1' must be a URL like https://10.0.0.1, without a user"]),
+        (router("platform: frr, https: {url: 'http://10.0.0.1', username: u, password_file: p}"), ["line 2: routers[0].https: platform frr is read over exec or ssh, not over https", "line 2: routers[0].https.url: 'http://10.0.0.1' must be a URL like https://10.0.0.1, without a user"]),
+        (router("platform: routeros, https: {url: 'https://10.0.0.1/rest/', username: u, password_file: p}"), ["line 2: routers[0].https.url: leave /rest out: the questions to platform routeros begin with it"]),
+        (router("platform: opnsense, https: {url: 'https://10.0.0.1/api', username: u, password_file: p}"), ["line 2: routers[0].https.url: leave /api out: the questions to platform opnsense begin with it"]),
         # modules
         ("modules: {m: {prober: gopher}}\n" + GOOD, [f"line 1: modules.m.prober: must be one of {PROBER_NAMES}"]),
         ("modules: {m: {}}\n" + GOOD, [f"line 1: modules.m.prober: must be one of {PROBER_NAMES}"]),

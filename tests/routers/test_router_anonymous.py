@@ -170,6 +170,13 @@ n9.leviathan3.example.org
     assert f"({replacer.name('edge-gw')}) on Linux" in found
 
 
+def test_the_name_of_a_session_that_is_made_of_the_name_of_a_node() -> None:
+    """RouterOS puts a number behind it."""
+    found, replacer = told('"name":"leviathan3-1","bgp.session":"leviathan3-12","other":"eth3-1"', ("leviathan3",))
+    other = replacer.name("leviathan3")
+    assert found == f'"name":"{other}-1","bgp.session":"{other}-12","other":"eth3-1"'
+
+
 @pytest.mark.parametrize(("platform", "scenario"), FIXTURES)
 def test_the_same_story_is_read(platform: str, scenario: str) -> None:
     """The anonymised capture, read, is the snapshot of the original with every text in it replaced alike."""

@@ -227,6 +227,19 @@ def test_silence_of_everything_is_no_answer() -> None:
     assert taken.problems
 
 
+def test_silence_about_neighbors_in_full_is_not_believed_beside_a_summary() -> None:
+    taken = changed("filtered", show_ip_bgp_neighbors="")
+    assert found(session_of(taken, NODE3)).keeps_filtered is None
+    assert "show ip bgp neighbors: no neighbor in it, although the summary has some" in taken.problems
+
+
+def test_silence_about_neighbors_is_not_believed_of_a_router_that_forwards_by_bgp() -> None:
+    with_bgp = answers("edgeos", "healthy")["show ip route"].stdout
+    taken = changed("no_neighbor", show_ip_route=with_bgp)
+    assert taken.sessions is None
+    assert "show ip bgp summary: no answer" in taken.problems
+
+
 def test_a_neighbor_that_is_configured_and_in_no_table_is_no_missing_one() -> None:
     taken = changed(
         "neighbor_missing", configuration_of_BGP="set protocols bgp 64512 neighbor 10.0.0.13 remote-as 64512\n"
@@ -272,6 +285,14 @@ def test_many_vips_are_read_from_the_whole_table() -> None:
     assert [(one.next_hops, one.used) for one in taken.routes[VIP]] == [((f"10.0.0.1{n}",), True) for n in (1, 2, 3)]
     assert [one.prefix for one in taken.routes["203.0.113.139"]] == ["203.0.113.128/25"]
     assert taken.routes["203.0.113.100"] == ()
+
+
+def test_an_empty_whole_table_is_not_believed_where_sessions_have_accepted_routes() -> None:
+    query = Query((VIP, *(f"203.0.113.{number}" for number in range(100, 140))), QUERY.node_addresses)
+    taken = changed(query=query, show_ip_bgp="")
+    assert taken.routes == {}
+    assert "show ip bgp: not one route, although sessions have accepted some" in taken.problems
+    assert changed("no_neighbor", query=query, show_ip_bgp="").routes[VIP] == ()
 
 
 def test_the_routing_table_stands_for_a_kernel_that_did_not_answer() -> None:

@@ -236,6 +236,24 @@ def test_a_table_with_empty_and_overfull_columns() -> None:
     assert [row.internal for row in rows] == [True, True, True, False, True, True]
 
 
+def test_a_link_local_next_hop_in_brackets_behind_the_global_one() -> None:
+    shown = bgp_table(
+        "*>i 2001:db8:f::10/128",
+        "                     2001:db8::11(fe80::11)",
+        f"{' ' * 42}0        100          0        ?",
+    )
+    assert [row.next_hop for row in table_of(shown).rows] == ["2001:db8::11"]
+
+
+def test_a_table_with_a_row_that_cannot_be_read_is_none() -> None:
+    rows = (
+        "*>i 203.0.113.10/32  elsewhere            0        100          0        ?",
+        "* i                  10.0.0.12  0",
+    )
+    with pytest.raises(ValueError, match=r"a row of 203\.0\.113\.10/32 without a next hop"):
+        table_of(bgp_table(*rows))
+
+
 def test_of_a_table_that_is_cut_off_only_what_is_sure_is_believed() -> None:
     rows = ["*>i 203.0.113.10/32  10.0.0.11  0 100 0 ?", "*>i 203.0.113.64/26  10.0.0.11  0 100 0 ?"]
     cut, whole = table_of(bgp_table(*rows)), table_of(bgp_table(*rows, "", "Total number of prefixes 2"))

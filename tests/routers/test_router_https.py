@@ -158,6 +158,11 @@ async def test_the_secret_never_shows(
     [
         ("secret", None, "cannot read the password file .*secret: No such file"),
         ("secret", "\n", "the password file .*secret is empty"),
+        (
+            "secret",
+            "key=a\nsecret=b\n",
+            "the password file .*secret has several lines: let the password",
+        ),
         ("ca.pem", None, "cannot read the ca_file .*ca.pem: No such file"),
         ("ca.pem", "no certificate", "the ca_file .*ca.pem holds no certificate"),
     ],

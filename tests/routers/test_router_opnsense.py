@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from exporter.evidence import RouterView, of_vip
+from exporter.expected import Expected, Node, Target
 from routers import opnsense
 from routers.model import Answer, NextHop, Query, RemedyFacts, RemedyKind, Route, Session, SessionState
 from tests.routers.captured import (
@@ -119,6 +121,18 @@ def test_frr_that_is_stopped_is_unknown_and_not_empty() -> None:
     assert taken.fib == {}
     assert f"{SUMMARY}: FRR told nothing: is BGP running?" in taken.problems
     assert set(verdicts(taken).values()) == {"router_unknown"}
+
+
+def test_next_hops_are_no_strangers_while_what_would_name_their_nodes_is_missing() -> None:
+    """Nodes that are configured by IPv4 alone: the peers of the IPv6 routes name them."""
+    expected = Expected({f"leviathan{one}": Node(f"leviathan{one}", (f"10.0.0.1{one}",)) for one in (1, 2, 3)}, {})
+    target = Target(name="web", address=VIP6, port=80, vips=(VIP6,), nodes=tuple(expected.nodes))
+    whole = answers("opnsense", "healthy")
+    view = RouterView.of(opnsense.read("edge", QUERY, whole, TAKEN_AT), expected)
+    assert of_vip(view, expected, target, VIP6).vias == frozenset(expected.nodes)
+    whole |= {SUMMARY: Answer('{"response":[]}'), "opnsense bgpneighbors": Answer('{"response":[]}')}
+    view = RouterView.of(opnsense.read("edge", QUERY, whole, TAKEN_AT), expected)
+    assert of_vip(view, expected, target, VIP6).hops is None
 
 
 def test_why_a_session_is_down() -> None:
@@ -309,3 +323,5 @@ def test_an_empty_bgp_table_is_not_believed_where_sessions_have_accepted_routes(
     taken = opnsense.read("edge", QUERY, answers("opnsense", "healthy") | empty, TAKEN_AT)
     assert vip not in taken.routes
     assert taken.problems == (f"{name}: not one route, although sessions have accepted some",)
+    without = {"opnsense bgpsummary": Answer('{"response":[]}')}  # which alone tells how many they accepted
+    assert vip not in opnsense.read("edge", QUERY, answers("opnsense", "healthy") | empty | without, TAKEN_AT).routes

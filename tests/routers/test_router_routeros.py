@@ -247,6 +247,61 @@ def test_whole_tables_are_asked_for_only_when_queries_are_refused() -> None:
     assert paths == ["/rest/routing/route", "/rest/ip/route", "/rest/ipv6/route"]
 
 
+def test_no_route_is_believed_where_the_same_query_finds_the_own_networks() -> None:
+    """As long as sessions tell of prefixes; without any there is nothing to doubt."""
+    whole = {name: one for name, one in answers("routeros", "default_only").items() if "own networks" not in name}
+    (own,) = routeros.follow_up(QUERY, whole)
+    assert own.argv == ("POST", "/rest/routing/route/print")
+    assert json.loads(own.stdin or "")[".query"] == ["dst-address=10.0.0.0/24", "dst-address=2001:db8::/64", "#|"]
+    expected = ("routeros routes: not one route is told, although sessions have received some",)
+    for more in ({}, {own.name: Answer("[]")}, {own.name: Answer('{"error":400}', "", 400)}):
+        taken = routeros.read("edge", QUERY, whole | more, TAKEN_AT)
+        assert (taken.problems, taken.routes, taken.fib) == (expected, {}, {})
+        assert set(verdicts(taken).values()) == {"router_unknown"}
+    none = whole | {
+        "routeros bgp session": Answer(whole["routeros bgp session"].stdout.replace('count":"2', 'count":"0'))
+    }
+    assert routeros.follow_up(QUERY, none) == ()
+    assert routeros.read("edge", QUERY, none, TAKEN_AT).routes == {VIP: (), VIP6: ()}
+
+
+def test_no_connections_are_not_believed_where_there_are_sessions_or_routes_of_some() -> None:
+    none = {"routeros bgp connection": Answer("[]")}
+    expected = ("routeros bgp connection: not one is told, although there are sessions or routes of some",)
+    for more in (none, none | {"routeros bgp session": Answer("[]")}):
+        taken = routeros.read("edge", QUERY, answers("routeros", "no_route") | more, TAKEN_AT)
+        assert (taken.sessions, taken.problems[-1:]) == (None, expected)
+        assert verdicts(taken)["leviathan3"] != "neighbor_missing"
+    more = none | {"routeros bgp session": Answer("[]"), "routeros routes 1": Answer("[]")}
+    assert routeros.read("edge", QUERY, answers("routeros", "no_route") | more, TAKEN_AT).sessions == ()
+
+
+def test_no_sessions_are_not_believed_where_there_are_routes_of_some() -> None:
+    """RouterOS goes on listing sessions that are down."""
+    whole = answers("routeros", "healthy") | {"routeros bgp session": Answer("[]")}
+    taken = routeros.read("edge", QUERY, whole, TAKEN_AT)
+    assert {one.state for one in taken.sessions or ()} == {SessionState.UNKNOWN}
+    assert taken.problems == ("routeros bgp session: not one is told, although there are routes of some",)
+    assert verdicts(taken) == OK
+
+
+@pytest.mark.parametrize("name", ["routeros bgp connection", "routeros bgp session", "routeros routes 1"])
+@pytest.mark.parametrize("text", ["{}", "[{}]", '{".id":"*1"}'])
+def test_what_is_no_list_of_rows_is_no_empty_one(name: str, text: str) -> None:
+    taken = routeros.read("edge", QUERY, answers("routeros", "no_route") | {name: Answer(text)}, TAKEN_AT)
+    assert f"{name}: no list of rows" in taken.problems
+    found = verdicts(taken)
+    assert "neighbor_missing" not in found.values()
+    assert found["leviathan3"] in {"route_missing", "router_unknown"}
+
+
+def test_an_empty_whole_table_is_not_believed() -> None:
+    whole = answers("routeros", "query_refused") | {"routeros every route": Answer("[]")}
+    taken = routeros.read("edge", QUERY, whole, TAKEN_AT)
+    assert (taken.routes, taken.fib) == ({}, {})
+    assert taken.problems
+
+
 def test_plain_route_tables_are_said_to_know_less() -> None:
     taken = snapshot("routeros", "plain_routes")
     assert taken.problems == (
