@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -23,7 +24,7 @@ from routers.model import IPV4, IPV6, Command, Query, RemedyFacts, RemedyKind, S
 from routers.selection import Multipath
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from routers.iosxe.routes import Entry
     from routers.iosxe.sessions import Detail, Summary
@@ -90,6 +91,10 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
             prefixes = [prefix for prefix, _ in installed]
             longest = iosxe_routes.covering(vip, prefixes, default_routes=query.default_routes)
             fib[vip] = next((entry for prefix, entry in installed if prefix == longest), None)
+    links = _link_neighbors(query, said)
+    if links is not None and _nobody_behind(fib.values(), links):
+        said.problems.append(f"{questions.link_neighbors(query, IPV6)}: empty, though link-local next hops are in use")
+        links = None
     version = said.lines(questions.VERSION, optional=True) or ()
     return Snapshot(
         router=router,
@@ -99,7 +104,7 @@ def read(router: str, query: Query, answers: Mapping[str, Answer], taken_at: flo
         dynamic_ranges=tuple(dict.fromkeys((*neighbors.ranges, *configuration.ranges))),
         routes=MappingProxyType(routes),
         fib=MappingProxyType(fib),
-        neighbors=_link_neighbors(query, said),
+        neighbors=links,
         addresses=_own_addresses(query, said),
         local_as=neighbors.local_as,
         maximum_paths=MappingProxyType(configuration.lowest),
@@ -256,6 +261,13 @@ def _link_neighbors(query: Query, said: Said) -> tuple[LinkNeighbor, ...] | None
         known = known and found is not None
         rows += found or ()
     return tuple(rows) if known else None
+
+
+def _nobody_behind(fib: Iterable[FibEntry | None], links: tuple[LinkNeighbor, ...]) -> bool:
+    """Whether CEF forwards to link-local addresses of which neighbor discovery, without a single row, knows none."""
+    hops = [hop.address for entry in fib if entry is not None for hop in entry.next_hops]
+    used = any(address is not None and ip_address(address).is_link_local for address in hops)
+    return used and all(family_of(row.address) != IPV6 for row in links)
 
 
 def _own_addresses(query: Query, said: Said) -> frozenset[str]:

@@ -356,3 +356,11 @@ def test_the_terminal_capture_is_read_as_the_healthy_router() -> None:
     plain, terminal = snapshot("iosxe", "healthy"), snapshot("iosxe", "terminal")
     assert terminal == plain
     assert session_of(terminal, NODE3) is not None
+
+
+def test_an_empty_table_of_neighbors_makes_no_strangers_of_link_local_next_hops() -> None:
+    whole = answers("iosxe", "ipv6_link_local") | {"show ipv6 neighbors": Answer("")}
+    found = iosxe.read("edge", QUERY, whole, TAKEN_AT)
+    assert found.neighbors is None
+    assert any("link-local next hops are in use" in problem for problem in found.problems)
+    assert set(verdicts_of(found, VIP6).values()) <= {"ok", "router_unknown"}
