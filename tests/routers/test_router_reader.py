@@ -108,7 +108,8 @@ async def test_nothing_follows_where_nothing_was_answered() -> None:
     transport = Canned(answers("bird", "healthy") | {"bird protocols": GONE})
     taken = await take_snapshot("edge", PLATFORMS["bird"], transport, QUERY, lambda: TAKEN_AT)
     assert not [command.name for command in transport.asked if "exports" in command.name]
-    assert [route.used for route in taken.routes[VIP]] == [True, True, True]
+    assert taken.routes == {}, "routes whose protocols are not known are nobody's"
+    assert set(taken.fib) == {VIP, VIP6}
 
 
 async def test_a_router_that_cannot_be_asked_at_all() -> None:
