@@ -70,3 +70,17 @@ def route_of(taken: Snapshot, vip: str, peer: str) -> Route | None:
 def fib_of(taken: Snapshot, vip: str) -> set[str | None]:
     entry = taken.fib[vip]
     return {hop.address for hop in entry.next_hops} if entry else set()
+
+
+def third_session(taken: Snapshot) -> Session:
+    """The session of the third node, which must be there."""
+    found = session_of(taken, NODE3)
+    assert found is not None
+    return found
+
+
+def third_route(taken: Snapshot) -> Route:
+    """The third node's route to the IPv4 VIP, which must be there."""
+    found = route_of(taken, VIP, NODE3)
+    assert found is not None
+    return found

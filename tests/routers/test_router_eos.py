@@ -32,6 +32,8 @@ from tests.routers.captured import (
     scenarios,
     session_of,
     snapshot,
+    third_route,
+    third_session,
 )
 from tests.routers.concluded import paths_of, verdicts_of
 
@@ -46,15 +48,11 @@ def query_of(scenario: str) -> Query:
 
 
 def session3(scenario: str) -> Session:
-    found = session_of(snapshot("eos", scenario, query_of(scenario)), NODE3)
-    assert found is not None
-    return found
+    return third_session(snapshot("eos", scenario, query_of(scenario)))
 
 
 def route3(scenario: str) -> Route:
-    found = route_of(snapshot("eos", scenario), VIP, NODE3)
-    assert found is not None
-    return found
+    return third_route(snapshot("eos", scenario))
 
 
 def changed(scenario: str, **replaced: Answer) -> Snapshot:

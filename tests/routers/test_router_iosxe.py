@@ -21,6 +21,8 @@ from tests.routers.captured import (
     scenarios,
     session_of,
     snapshot,
+    third_route,
+    third_session,
 )
 
 NODES12 = {"10.0.0.11", "10.0.0.12"}
@@ -42,15 +44,11 @@ def taken(scenario: str) -> Snapshot:
 
 
 def session3(scenario: str) -> Session:
-    found = session_of(taken(scenario), NODE3)
-    assert found is not None
-    return found
+    return third_session(taken(scenario))
 
 
 def route3(scenario: str) -> Route:
-    found = route_of(taken(scenario), VIP, NODE3)
-    assert found is not None
-    return found
+    return third_route(taken(scenario))
 
 
 def changed(scenario: str, texts: dict[str, str], query: Query = QUERY) -> Snapshot:

@@ -30,8 +30,9 @@ from tests.routers.captured import (
     fib_of,
     route_of,
     scenarios,
-    session_of,
     snapshot,
+    third_route,
+    third_session,
 )
 
 PIPE = " | display json | no-more"
@@ -54,15 +55,11 @@ def taken(scenario: str) -> Snapshot:
 
 
 def session3(scenario: str) -> Session:
-    found = session_of(taken(scenario), NODE3)
-    assert found is not None
-    return found
+    return third_session(taken(scenario))
 
 
 def route3(scenario: str) -> Route:
-    found = route_of(taken(scenario), VIP, NODE3)
-    assert found is not None
-    return found
+    return third_route(taken(scenario))
 
 
 def changed(scenario: str, texts: dict[str, str], query: Query = QUERY) -> Snapshot:

@@ -17,10 +17,11 @@ from tests.routers.captured import (
     VIP6,
     answers,
     fib_of,
-    route_of,
     scenarios,
     session_of,
     snapshot,
+    third_route,
+    third_session,
 )
 from tests.routers.concluded import paths_of, verdicts_of
 
@@ -34,15 +35,11 @@ def query_of(scenario: str) -> Query:
 
 
 def session3(scenario: str) -> Session:
-    found = session_of(snapshot("nxos", scenario), NODE3)
-    assert found is not None
-    return found
+    return third_session(snapshot("nxos", scenario))
 
 
 def route3(scenario: str) -> Route:
-    found = route_of(snapshot("nxos", scenario), VIP, NODE3)
-    assert found is not None
-    return found
+    return third_route(snapshot("nxos", scenario))
 
 
 @pytest.mark.parametrize("scenario", scenarios("nxos"))

@@ -19,10 +19,10 @@ from tests.routers.captured import (
     VIP6,
     answers,
     fib_of,
-    route_of,
     scenarios,
-    session_of,
     snapshot,
+    third_route,
+    third_session,
 )
 from tests.routers.concluded import judged, verdicts
 
@@ -36,15 +36,11 @@ BGP4, ZEBRA4 = "opnsense searchBgproute4", "opnsense searchGeneralroute4"
 
 
 def session3(scenario: str) -> Session:
-    found = session_of(snapshot("opnsense", scenario), NODE3)
-    assert found is not None
-    return found
+    return third_session(snapshot("opnsense", scenario))
 
 
 def route3(scenario: str) -> Route:
-    found = route_of(snapshot("opnsense", scenario), VIP, NODE3)
-    assert found is not None
-    return found
+    return third_route(snapshot("opnsense", scenario))
 
 
 @pytest.mark.parametrize("scenario", sorted(set(scenarios("opnsense")) - WITH_PROBLEMS))

@@ -18,10 +18,11 @@ from tests.routers.captured import (
     VIP6,
     answers,
     fib_of,
-    route_of,
     scenarios,
     session_of,
     snapshot,
+    third_route,
+    third_session,
 )
 from tests.routers.concluded import judged, verdicts
 
@@ -38,15 +39,11 @@ def query_of(scenario: str) -> Query:
 
 
 def session3(scenario: str) -> Session:
-    found = session_of(snapshot("routeros", scenario), NODE3)
-    assert found is not None
-    return found
+    return third_session(snapshot("routeros", scenario))
 
 
 def route3(scenario: str) -> Route:
-    found = route_of(snapshot("routeros", scenario), VIP, NODE3)
-    assert found is not None
-    return found
+    return third_route(snapshot("routeros", scenario))
 
 
 @pytest.mark.parametrize("scenario", [one for one in scenarios("routeros") if one != "plain_routes"])
