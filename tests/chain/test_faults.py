@@ -82,7 +82,7 @@ def test_fault_and_nothing_else(
 ) -> None:
     wanted = everywhere(chain, OK | {(target, node): verdict for target in targets}, fault)
     commands.break_(fault, node, name=chain.name)
-    # OpenBGPD's portable build lets a node in that comes without the password: its session may be up again, and then
+    # OpenBGPD's portable build was seen to let a node in without the password: its session may be up again, and then
     # the kernel, which the other router feeds, does not hold the route.
     unsure = {(f"edge-openbgpd {target}", node) for target in targets} if fault == "session_down_md5" else set()
 
